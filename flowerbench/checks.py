@@ -1,0 +1,83 @@
+"""Refuse a config that cannot be meant, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from flowerbench.config import OPEN_RANGES, Allowed, Config
+from flowerbench.errors import UsageError
+from flowerbench.identity import flat
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse a config with an unknown key or a value out of range.
+
+    Types were checked by OmegaConf when the config was composed.
+    Raises UsageError naming each such key, its value and what is allowed, in one line.
+    """
+    problems = [*_unknown_and_out_of_range(cfg, Config, ""), *_open_problems(cfg)]
+    if problems:
+        raise UsageError("; ".join(problems))
+
+
+def _unknown_and_out_of_range(cfg: DictConfig, schema: type, prefix: str) -> Iterator[str]:
+    types = get_type_hints(schema)
+    ranges = {f.name: f.metadata.get("allowed") for f in fields(schema)}
+    for key in map(str, cfg):
+        name = f"{prefix}{key}"
+        if key not in types:
+            yield f"{name} is not a key of the config (known here: {', '.join(sorted(types))})"
+        elif OmegaConf.is_missing(cfg, key):
+            yield f"{name} has no value: give {name}=…"
+        elif (value := cfg[key]) is not None:
+            nested, allowed = _dataclass_in(types[key]), ranges[key]
+            if nested:
+                yield from _unknown_and_out_of_range(value, nested, f"{name}.")
+            elif allowed and not allowed.test(value):
+                yield f"{name}={value} is not allowed: {allowed.words}"
+
+
+def _open_problems(cfg: DictConfig) -> Iterator[str]:
+    for group in ("optim", "schedule"):
+        if not isinstance(cfg.get(group), DictConfig) or not cfg[group].get("_target_"):
+            yield f"{group}._target_ has no value: name a class, such as one of torch.optim"
+            continue
+        for key, value in flat(cfg[group]).items():
+            name = f"{group}.{key}"
+            allowed = OPEN_RANGES.get(name)
+            if allowed and not allowed.test(value):
+                yield f"{name}={value} is not allowed: {allowed.words}"
+            elif isinstance(value, float) and not math.isfinite(value):
+                yield f"{name}={value} is not allowed: a finite number"
+
+
+def allowed_words(key: str) -> str | None:
+    """What `key` (dotted) may be, in words; None where only its type is known."""
+    allowed = dict(_leaves(Config, "")) | OPEN_RANGES
+    found = allowed.get(key)
+    return found.words if found else None
+
+
+def known_keys() -> list[str]:
+    """All dotted keys that the schema names."""
+    return sorted({name for name, _ in _leaves(Config, "")} | OPEN_RANGES.keys())
+
+
+def _leaves(schema: type, prefix: str) -> Iterator[tuple[str, Allowed | None]]:
+    types = get_type_hints(schema)
+    for entry in fields(schema):
+        nested = _dataclass_in(types[entry.name])
+        if nested:
+            yield from _leaves(nested, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", entry.metadata["allowed"]
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass that a type hint is, or admits beside None."""
+    return next((t for t in (hint, *get_args(hint)) if isinstance(t, type) and is_dataclass(t)), None)

@@ -1,0 +1,158 @@
+"""The typed schema behind `conf/`, and what each value may be.
+
+The YAML files hold every value and its meaning; the dataclasses hold its type and, in `allowed`, its range.
+Nothing here imports torch or MLflow, so that `--help` and `--cfg job` answer at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from flowerbench.identity import safe_name
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a value may be: the words for the user and the test that decides."""
+
+    words: str
+    test: Callable[[Any], bool]
+
+
+def _number(words: str, test: Callable[[float], bool]) -> Allowed:
+    def is_allowed(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and test(value)
+
+    return Allowed(words, is_allowed)
+
+
+def _one_of(*names: str) -> Allowed:
+    return Allowed("one of " + ", ".join(names), lambda value: value in names)
+
+
+def _pair(words: str, test: Callable[[float, float], bool]) -> Allowed:
+    def is_allowed(value: Any) -> bool:
+        return len(value) == 2 and all(math.isfinite(v) for v in value) and test(value[0], value[1])
+
+    return Allowed(words, is_allowed)
+
+
+_COUNT = _number("a whole number, 1 or more", lambda v: v >= 1)
+_NATURAL = _number("a whole number, 0 or more", lambda v: v >= 0)
+_SEED = _number("a whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
+_SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
+_POSITIVE = _number("a number above 0", lambda v: v > 0)
+_NOT_NEGATIVE = _number("a number, 0 or more", lambda v: v >= 0)
+_THREE = Allowed("three numbers", lambda v: len(v) == 3 and all(math.isfinite(x) for x in v))
+_STD = Allowed("three numbers above 0", lambda v: len(v) == 3 and all(0 < x < math.inf for x in v))
+_NAME = Allowed("a name", lambda value: bool(value))
+
+
+def _key(allowed: Allowed | None = None) -> Any:
+    """A field whose value comes from the YAML; null passes where the type admits it."""
+    return field(default=MISSING, metadata={"allowed": allowed})
+
+
+@dataclass
+class Augmentation:
+    rotation: float = _key(_number("degrees from 0 to 180", lambda v: 0 <= v <= 180))
+    scale: list[float] = _key(
+        _pair("two shares of the area, 0 < smallest <= largest <= 1", lambda a, b: 0 < a <= b <= 1)
+    )
+    ratio: list[float] = _key(_pair("two ratios, 0 < smallest <= largest", lambda a, b: 0 < a <= b))
+    horizontal_flip: float = _key(_SHARE)
+    vertical_flip: float = _key(_SHARE)
+    brightness: float = _key(_SHARE)
+    contrast: float = _key(_SHARE)
+    saturation: float = _key(_SHARE)
+
+
+@dataclass
+class Synthetic:
+    count: int = _key(_number("a whole number, 10 or more", lambda v: v >= 10))
+    size: int = _key(_number("pixels, 16 to 2048", lambda v: 16 <= v <= 2048))
+    seed: int = _key(_SEED)
+
+
+@dataclass
+class Data:
+    name: str = _key(_NAME)
+    root: str | None = _key()
+    url: str | None = _key()
+    sha256: str | None = _key()
+    bytes: int | None = _key(_COUNT)
+    paper_photos: bool = _key()
+    synthetic: Synthetic | None = _key()
+    val_fraction: float = _key(_number("a number between 0 and 1, both excluded", lambda v: 0 < v < 1))
+    stratify: bool = _key()
+    split_seed: int = _key(_SEED)
+    validation: str = _key(_one_of("clean", "augmented"))
+    center_crop: float = _key(_number("a number above 0, at most 1", lambda v: 0 < v <= 1))
+    augmentation: Augmentation | None = _key()
+    mean: list[float] = _key(_THREE)
+    std: list[float] = _key(_STD)
+    on_bad_image: str = _key(_one_of("error", "skip"))
+    workers: int | None = _key(_NATURAL)
+
+
+@dataclass
+class Model:
+    name: str = _key(_NAME)
+    weights: str | None = _key()
+    kwargs: dict[str, Any] = _key()
+
+
+@dataclass
+class Tracking:
+    uri: str | None = _key()
+    experiment: str = _key(_NAME)
+
+
+@dataclass
+class Config:
+    batch_size: int = _key(_COUNT)
+    epochs: int = _key(_COUNT)
+    seed: int = _key(_SEED)
+    image_size: int = _key(_number("pixels, 8 to 4096", lambda v: 8 <= v <= 4096))
+    device: str = _key(
+        Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: v.partition(":")[0] in ("auto", "cpu", "mps", "cuda"))
+    )
+    precision: str = _key(_one_of("fp32", "bf16"))
+    data: Data = _key()
+    model: Model = _key()
+    # Arguments of torch's own classes, any of them: torch knows their names, so these two stay open.
+    optim: dict[str, Any] = _key()
+    schedule: dict[str, Any] = _key()
+    tracking: Tracking = _key()
+
+
+# Ranges of the arguments that torch's optimisers and schedules have in common.
+OPEN_RANGES: dict[str, Allowed] = {
+    "optim.lr": _POSITIVE,
+    "optim.momentum": _number("a number from 0, below 1", lambda v: 0 <= v < 1),
+    "optim.weight_decay": _NOT_NEGATIVE,
+    "schedule.step_size": _COUNT,
+    "schedule.gamma": _POSITIVE,
+    "schedule.T_max": _COUNT,
+    "schedule.eta_min": _NOT_NEGATIVE,
+}
+
+
+def register() -> None:
+    """Make the schema known to Hydra as `schema`, the first entry of `conf/config.yaml`, and our resolver."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("flowerbench_name", safe_name, replace=True)
+
+
+def folder() -> Path:
+    """The folder of YAML files: inside the package in a wheel, beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"

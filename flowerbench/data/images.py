@@ -1,0 +1,60 @@
+"""Read any image file as RGB, and find the files that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+
+from flowerbench import cache
+from flowerbench.atomic import write_text
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The photo upright (EXIF orientation applied) and in RGB; what is transparent becomes white.
+
+    Raises OSError, SyntaxError or ValueError as Pillow does when the file cannot be read.
+    """
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            # Pillow clips 16-bit greys to 8 bits instead of scaling them.
+            scaled = (np.asarray(upright, dtype=np.float64) / 257).clip(0, 255).round()
+            upright = Image.fromarray(scaled.astype(np.uint8))
+        if upright.has_transparency_data:
+            layered = upright.convert("RGBA")
+            white = Image.new("RGBA", layered.size, "white")
+            return Image.alpha_composite(white, layered).convert("RGB")
+        return upright.convert("RGB")
+
+
+def unreadable(root: Path, paths: Sequence[str], fingerprint: str) -> list[str]:
+    """Those of `paths` (relative to `root`) that cannot be read, found by reading every one.
+
+    The answer is kept in the cache folder under `fingerprint` (of the files' contents), so that only the first
+    run on the same photos reads them all.
+    """
+    known = cache.folder() / "checked" / f"{fingerprint}_pillow-{PIL.__version__}.json"
+    if known.is_file():
+        return list(json.loads(known.read_text(encoding="utf-8")))
+
+    def is_bad(path: str) -> bool:
+        try:
+            read_rgb(root / path)
+        except Exception:  # Pillow's plugins raise anything on a broken file
+            return True
+        return False
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bad = [path for path, failed in zip(paths, pool.map(is_bad, paths), strict=True) if failed]
+    known.parent.mkdir(parents=True, exist_ok=True)
+    write_text(known, json.dumps(bad))
+    return bad

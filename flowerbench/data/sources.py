@@ -1,0 +1,180 @@
+"""Where photos come from: a folder, a verified download, or the embedded drawings."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flowerbench import cache
+from flowerbench.config import Data
+from flowerbench.data import images
+from flowerbench.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+PARTS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a data set, sorted by class and path, so that a photo's index means the same everywhere.
+
+    `labels[i]` is the index into `classes` of photo i, `digests[i]` the SHA-256 of its file, and `parts[i]` is
+    "train" or "val" where the folders say so, else None. `skipped` are the unreadable files left out.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    digests: tuple[str, ...]
+    parts: tuple[str | None, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def per_class(self) -> dict[str, int]:
+        counts = Counter(self.labels)
+        return {name: counts[index] for index, name in enumerate(self.classes)}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash (16 hex digits) of every photo's path, class and contents; where the folder lies does not count."""
+        rows = [f"{path}\t{digest}" for path, digest in zip(self.paths, self.digests, strict=True)]
+        return hashlib.sha256("\n".join([*self.classes, *rows]).encode()).hexdigest()[:16]
+
+
+def load(cfg: Data) -> Photos:
+    """The photos that `cfg` asks for, fetched or drawn first when they are not there, and all of them readable.
+
+    Raises UsageError when there are none, when a download fails, or when files are unreadable and
+    `data.on_bad_image` is `error`.
+    """
+    photos = _scan(_find_root(cfg))
+    if cfg.paper_photos:
+        _compare_with_the_paper(photos, cfg)
+    bad = set(images.unreadable(photos.root, photos.paths, photos.fingerprint))
+    if bad and cfg.on_bad_image == "error":
+        names = ", ".join(sorted(bad))
+        raise UsageError(
+            f"data.root: {len(bad)} of {len(photos)} files in {photos.root} cannot be read as images: {names}. "
+            "Mend or remove them, or leave them out with data.on_bad_image=skip"
+        )
+    return _without(photos, bad)
+
+
+def _find_root(cfg: Data) -> Path:
+    if cfg.synthetic is not None and cfg.root is None:
+        from flowerbench.data import synthetic
+
+        return synthetic.root(cfg.synthetic.count, cfg.synthetic.size, cfg.synthetic.seed)
+    if cfg.root is None and cfg.url is None:
+        raise UsageError("data.root has no value: name the folder that holds one folder of photos per class")
+    root = Path(cfg.root).expanduser().resolve() if cfg.root else cache.folder() / cfg.name
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"data.root={root} is a file: name the folder that holds one folder of photos per class")
+    if not root.is_dir() or not any(root.iterdir()):
+        if cfg.url is None:
+            raise UsageError(f"data.root={root} does not exist or is empty: name a folder of class folders")
+        from flowerbench.data import download
+
+        log.info("No photos at %s: fetching them from %s", root, cfg.url)
+        download.photos(cfg.url, root, sha256=cfg.sha256, size=cfg.bytes)
+    return _below_single_folders(root)
+
+
+def _below_single_folders(root: Path) -> Path:
+    """An archive often wraps its class folders in one more folder."""
+    entries = [entry for entry in root.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
+    folders = [entry for entry in entries if entry.is_dir()]
+    if len(folders) == 1 and not _image_files(folders[0], deep=False):
+        return _below_single_folders(folders[0])
+    return root
+
+
+def _image_files(folder: Path, *, deep: bool = True) -> list[Path]:
+    found = []
+    for path, subfolders, names in os.walk(folder, followlinks=True):
+        subfolders[:] = [name for name in subfolders if deep and not name.startswith(".")]
+        files = (Path(path, name) for name in names if not name.startswith("."))
+        found += [file for file in files if file.suffix.lower() in images.SUFFIXES]
+    return found
+
+
+def _class_folders(root: Path) -> dict[str, list[Path]]:
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return {folder.name: files for folder in folders if (files := _image_files(folder))}
+
+
+def _scan(root: Path) -> Photos:
+    given = all((root / part).is_dir() for part in PARTS)
+    found: list[tuple[str, str, str | None, Path]] = []
+    for part in PARTS if given else (None,):
+        for name, files in _class_folders(root / part if part else root).items():
+            found += [(name, file.relative_to(root).as_posix(), part, file) for file in files]
+    classes = tuple(sorted({name for name, *_ in found}))
+    if len(classes) < 2:
+        seen = f"found photos of {classes[0]} only" if classes else "found no photos"
+        raise UsageError(f"data.root={root} must hold one folder of photos for each of two or more classes: {seen}")
+    found.sort(key=lambda row: row[:2])
+    return Photos(
+        root=root,
+        classes=classes,
+        paths=tuple(path for _, path, _, _ in found),
+        labels=tuple(classes.index(name) for name, *_ in found),
+        digests=_digests([file for *_, file in found]),
+        parts=tuple(part for _, _, part, _ in found),
+    )
+
+
+def _digests(files: Sequence[Path]) -> tuple[str, ...]:
+    def digest(file: Path) -> str:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return tuple(pool.map(digest, files))
+    except OSError as error:
+        raise UsageError(f"data.root: cannot read {error.filename}: {error.strerror}") from error
+
+
+def _without(photos: Photos, bad: set[str]) -> Photos:
+    if not bad:
+        return photos
+    log.warning("Left out %d unreadable files: %s", len(bad), ", ".join(sorted(bad)))
+    kept = [index for index, path in enumerate(photos.paths) if path not in bad]
+    if len({photos.labels[i] for i in kept}) < len(photos.classes):
+        raise UsageError(f"data.root={photos.root}: no readable photo is left of some class")
+    return replace(
+        photos,
+        paths=tuple(photos.paths[i] for i in kept),
+        labels=tuple(photos.labels[i] for i in kept),
+        digests=tuple(photos.digests[i] for i in kept),
+        parts=tuple(photos.parts[i] for i in kept),
+        skipped=tuple(sorted(bad)),
+    )
+
+
+def _compare_with_the_paper(photos: Photos, cfg: Data) -> None:
+    from flowerbench.data import manifest
+
+    found: dict[str, list[str]] = {name: [] for name in photos.classes}
+    for label, digest in zip(photos.labels, photos.digests, strict=True):
+        found[photos.classes[label]].append(digest)
+    differences = "; ".join(manifest.differences(found))
+    if differences and cfg.root is None:
+        raise UsageError(
+            f"the photos fetched to {photos.root} are not the paper's 2,848 ({differences}): remove that folder "
+            "and run again, or name your own copy with data.root=FOLDER"
+        )
+    if differences:
+        log.warning("These are not the paper's 2,848 photos: %s", differences)

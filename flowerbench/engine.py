@@ -1,0 +1,192 @@
+"""One epoch of training, one of evaluation, and the loop over both, as plain functions."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from flowerbench.config import Config, Data
+from flowerbench.data.augment import model_seed
+from flowerbench.data.batches import Batches
+from flowerbench.data.split import Split
+from flowerbench.errors import RunError, UsageError
+
+BatchStream = Iterable[tuple[Tensor, Tensor]]
+# Called after every batch with ("train" or "val", photos done, photos in all).
+OnBatch = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. `lr` is the rate used in it; accuracies are shares; `seconds` covers both halves.
+
+    `probabilities` are those of the validation photos, shape (photos, classes), in the split's order.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    val_correct: int
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and in which precision a model computes."""
+
+    device: torch.device
+    precision: str
+    mean: Tensor
+    std: Tensor
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) as the normalised floats that the model expects, on the device."""
+        floats = images.to(self.device, non_blocking=True).to(torch.float32).div_(255)
+        return floats.sub_(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `name` means: auto is CUDA, else MPS, else the CPU. Raises UsageError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise UsageError(f"device={name} cannot be used here ({reason}): use device=auto or device=cpu") from error
+    return device
+
+
+def place(model: nn.Module, device: torch.device, precision: str, data: Data) -> Placement:
+    """Move the model to the device, in channels-last layout, which convolutions on CPU and CUDA prefer."""
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    mean, std = (torch.tensor(list(values), device=device).view(1, 3, 1, 1) for values in (data.mean, data.std))
+    return Placement(device, precision, mean, std)
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: BatchStream,
+    optimizer: Optimizer,
+    placement: Placement,
+    on_batch: Callable[[int], None] = lambda photos: None,
+) -> tuple[float, float]:
+    """Take one optimiser step per batch; the mean cross-entropy and accuracy over the photos, as they were seen.
+
+    Raises RunError when a loss is not finite.
+    """
+    model.train()
+    total, correct, photos = 0.0, 0, 0
+    for step, (images, labels) in enumerate(batches, start=1):
+        labels = labels.to(placement.device, non_blocking=True)
+        optimizer.zero_grad(set_to_none=True)
+        with placement.autocast():
+            logits = model(placement.inputs(images))
+            loss = F.cross_entropy(logits, labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(f"the training loss became {value} at step {step}: try a smaller optim.lr")
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += value * len(labels)
+        correct += int((logits.argmax(1) == labels).sum())
+        photos += len(labels)
+        on_batch(photos)
+    return total / photos, correct / photos
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: BatchStream,
+    placement: Placement,
+    on_batch: Callable[[int], None] = lambda photos: None,
+) -> tuple[float, int, NDArray[np.float32]]:
+    """Mean cross-entropy, number of correct photos and class probabilities (photos, classes), in the batches' order."""
+    model.eval()
+    total, correct = 0.0, 0
+    probabilities: list[Tensor] = []
+    for images, labels in batches:
+        labels = labels.to(placement.device, non_blocking=True)
+        with placement.autocast():
+            logits = model(placement.inputs(images))
+        logits = logits.float()
+        total += F.cross_entropy(logits, labels, reduction="sum").item()
+        correct += int((logits.argmax(1) == labels).sum())
+        probabilities.append(logits.softmax(1).cpu())
+        on_batch(sum(len(p) for p in probabilities))
+    stacked: NDArray[np.float32] = torch.cat(probabilities).numpy()
+    return total / len(stacked), correct, stacked
+
+
+def fit(
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | ReduceLROnPlateau,
+    batches: Batches,
+    split: Split,
+    placement: Placement,
+    cfg: Config,
+    on_batch: OnBatch = lambda part, done, total: None,
+) -> Iterator[Epoch]:
+    """Train for `cfg.epochs` epochs, evaluating after each; yields each epoch as soon as it is complete.
+
+    When an epoch is yielded, the scheduler has been stepped: model, optimiser and scheduler are as the next epoch
+    will find them. Raises RunError when a loss is not finite, naming the epoch.
+    """
+    for number in range(1, cfg.epochs + 1):
+        started = time.perf_counter()
+        torch.manual_seed(model_seed(cfg.seed, number))
+        lr = float(optimizer.param_groups[0]["lr"])
+        try:
+            train_loss, train_accuracy = train_epoch(
+                model,
+                batches.train(number, split.train),
+                optimizer,
+                placement,
+                lambda done: on_batch("train", done, len(split.train)),
+            )
+            val_loss, correct, probabilities = evaluate(
+                model,
+                batches.val(number, split.val),
+                placement,
+                lambda done: on_batch("val", done, len(split.val)),
+            )
+        except RunError as error:
+            raise RunError(f"epoch {number}: {error}") from error
+        if not math.isfinite(val_loss):
+            raise RunError(f"epoch {number}: the validation loss became {val_loss}: try a smaller optim.lr")
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(val_loss)
+        else:
+            scheduler.step()
+        yield Epoch(
+            epoch=number,
+            lr=lr,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=correct / len(split.val),
+            seconds=time.perf_counter() - started,
+            val_correct=correct,
+            probabilities=probabilities,
+        )

@@ -1,0 +1,49 @@
+"""What a person sees of a run: a bar within an epoch, a line after it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from flowerbench.engine import Epoch
+
+
+class EpochBar:
+    """A bar over the photos of the epoch at work, on stderr, gone when the epoch is done; silent off a terminal."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs, self._epoch = epochs, 1
+        self._bar: Progress | None = None
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("")
+            self._bar.start()
+        self._bar.update(
+            self._task, description=f"epoch {self._epoch}/{self._epochs} {part}", completed=done, total=total
+        )
+
+    def clear(self) -> None:
+        """Take the bar off the screen, so that a line can be written."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def finish(self, epoch: Epoch, is_best: bool) -> str:
+        """Clear the bar at the end of `epoch`, and give the line that says how it went."""
+        self.clear()
+        self._epoch = epoch.epoch + 1
+        return (
+            f"epoch {epoch.epoch:>{len(str(self._epochs))}}/{self._epochs}  lr {epoch.lr:<8.3g} "
+            f"train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}  "
+            f"val loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  "
+            f"{epoch.seconds:.1f} s{'  best so far' if is_best else ''}"
+        )

@@ -1,0 +1,98 @@
+"""Train one classifier, or with --multirun a sweep of them: config → photos → split → batches → model → epochs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig
+
+from flowerbench import checks, config, errors, identity, sweep
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: config.Config, run: sweep.Run) -> float:
+    """Train as `cfg` says and record everything in `run.folder`; returns the best validation accuracy."""
+    import torch
+    from hydra.utils import instantiate
+
+    from flowerbench import engine, model, provenance, store, tracking
+    from flowerbench.data import augment, batches, sources, split
+    from flowerbench.progress import EpochBar
+
+    params = identity.flat(cast(DictConfig, cfg))
+    with (
+        tracking.run(cfg.tracking, params=params, name=run.name, parent=run.parent, folder=run.folder) as tracker,
+        store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
+    ):
+        photos = sources.load(cfg.data)
+        parts = split.split(photos, cfg.data)
+        device = engine.pick_device(cfg.device)
+
+        torch.manual_seed(augment.model_seed(cfg.seed, 0))
+        network = model.build(cfg.model, len(photos.classes), cfg.image_size)
+        placement = engine.place(network, device, cfg.precision, cfg.data)
+        optimizer = provenance.blaming("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
+        scheduler = provenance.blaming("schedule", instantiate, cfg.schedule, _args_=[optimizer])
+        stream = batches.Batches(photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed)
+
+        facts = provenance.facts(cfg, photos, parts, network, device)
+        folder.know(**facts, mlflow_run_id=tracker.run_id)
+        tracker.tag(provenance.tags(facts, run.name, run.sweep))
+        tracker.data(cfg.data.name, parts.fingerprint)
+        log.info(provenance.opening_line(facts))
+
+        bar = EpochBar(cfg.epochs)
+        for epoch in engine.fit(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch=bar):
+            folder.record(epoch, provenance.state(epoch, network, optimizer, scheduler, photos, params), photos, parts)
+            tracker.log(epoch)
+            log.info(bar.finish(epoch, is_best=epoch is folder.best))
+        assert folder.best is not None, "a run has one epoch at least"
+        tracker.finish(folder.best, val_total=len(parts.val))
+    log.info("best validation accuracy %.4f in epoch %d: %s", folder.best.val_accuracy, folder.best.epoch, run.folder)
+    return folder.best.val_accuracy
+
+
+config.register()
+
+
+@hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
+def run(cfg: DictConfig) -> float:
+    """One point, called by Hydra: an error is told and logged here, where it happens, whatever launched the point."""
+    _stop_on_sigterm()
+    try:
+        checks.check(cfg)
+        return train(cast(config.Config, cfg), sweep.this_run())
+    except Exception as error:
+        if errors.is_usage(error) or isinstance(error, errors.RunError):
+            log.error("flowerbench: %s", errors.one_line(error))
+        else:
+            log.exception("flowerbench: the run failed")
+        sweep.leave(errors.USAGE if errors.is_usage(error) else errors.FAILED, error)
+
+
+def _stop_on_sigterm() -> None:
+    main_process = os.getpid()
+
+    def stop(number: int, frame: Any) -> None:
+        if os.getpid() != main_process:
+            os._exit(128 + number)
+        raise KeyboardInterrupt(number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def main() -> None:
+    """The command `python -m flowerbench.train`."""
+    # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with errors.leave_politely(), sweep.summed_up():
+        run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowerbench import atomic, store
+from flowerbench.data.sources import Photos
+from flowerbench.data.split import Split
+from flowerbench.engine import Epoch
+from flowerbench.errors import RunError, UsageError
+
+PHOTOS = Photos(Path(), ("ash", "beech"), ("ash/1.png", "ash/2.png", "beech/1.png"), (0, 0, 1), ("x",) * 3, (None,) * 3)
+PARTS = Split((0,), (1, 2), "f")
+
+
+def epoch(number: int, correct: int) -> Epoch:
+    probabilities = np.array([[0.75, 0.25], [0.125, 0.875]], dtype=np.float32)
+    return Epoch(number, 0.1, 1 / 3, 0.5, 0.25, correct / 2, 1.5, correct, probabilities)
+
+
+def state(number: int) -> dict:
+    return {"model": {"w": torch.full((2,), float(number))}, "optimizer": {"lr": 0.1}, "scheduler": {}, "epoch": number}
+
+
+def summary(path: Path) -> dict:
+    return json.loads((path / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_what_is_recorded_can_be_read_back(tmp_path):
+    with store.RunFolder(tmp_path / "run", {"name": "a"}) as folder:
+        assert summary(folder.path)["status"] == "RUNNING"
+        folder.know(classes={"ash": 2, "beech": 1}, val_total=2)
+        for number, correct in enumerate([0, 2, 2, 1], start=1):
+            folder.record(epoch(number, correct), state(number), PHOTOS, PARTS)
+    with (folder.path / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[0]["train_loss"]) == 1 / 3, "to the last digit"
+    ended = summary(folder.path)
+    assert (ended["status"], ended["best_epoch"], ended["best_val_correct"]) == ("FINISHED", 2, 2), (
+        "the first of equals"
+    )
+    assert (ended["name"], ended["val_total"], ended["epochs_done"]) == ("a", 2, 4)
+    best = torch.load(folder.path / "best.pt", weights_only=True)
+    last = torch.load(folder.path / "last.pt", weights_only=True)
+    assert (best["epoch"], last["epoch"]) == (2, 4)
+    assert best["model"]["w"].tolist() == [2, 2]
+    assert "optimizer" in last
+    assert "optimizer" not in best
+    lines = (folder.path / "val_predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == [
+        "photo,label,prediction,p(ash),p(beech)",
+        "ash/2.png,ash,ash,0.750000,0.250000",
+        "beech/1.png,beech,beech,0.125000,0.875000",
+    ]
+    leftovers = {path.name for path in folder.path.iterdir()} - {".lock"}
+    assert leftovers == {"history.csv", "summary.json", "best.pt", "last.pt", "val_predictions.csv"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (RunError("epoch 2: the loss became nan"), "FAILED", "epoch 2: the loss became nan"),
+        (ValueError("two\nlines"), "FAILED", "two lines"),
+        (KeyboardInterrupt(), "KILLED", "stopped by Ctrl-C or a signal"),
+    ],
+)
+def test_however_it_ends_the_summary_says_so(tmp_path, error, status, reason):
+    with pytest.raises(type(error)), store.RunFolder(tmp_path, {}) as folder:
+        folder.record(epoch(1, 1), state(1), PHOTOS, PARTS)
+        raise error
+    ended = summary(tmp_path)
+    assert (ended["status"], ended["reason"], ended["epochs_done"], ended["best_epoch"]) == (status, reason, 1, 1)
+
+
+def test_an_epoch_is_in_the_history_only_when_its_model_is_on_disk(tmp_path, monkeypatch):
+    def disk_is_full(state, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"), store.RunFolder(tmp_path, {}) as folder:
+        folder.record(epoch(1, 1), state(1), PHOTOS, PARTS)
+        monkeypatch.setattr(torch, "save", disk_is_full)
+        folder.record(epoch(2, 2), state(2), PHOTOS, PARTS)
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
+    assert summary(tmp_path)["status"] == "FAILED"
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
+    with store.RunFolder(tmp_path, {}), pytest.raises(UsageError, match="in use by another run"):
+        store.RunFolder(tmp_path, {}).__enter__()
+    with store.RunFolder(tmp_path, {}):
+        pass
+
+
+def test_an_earlier_runs_files_do_not_mix_with_a_new_runs(tmp_path):
+    for correct in (2, 1):
+        with store.RunFolder(tmp_path, {}) as folder:
+            folder.record(epoch(1, correct), state(1), PHOTOS, PARTS)
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+    assert summary(tmp_path)["best_val_correct"] == 1
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    atomic.write_text(tmp_path / "a", "old\n")
+    with pytest.raises(ZeroDivisionError):
+        atomic.write(tmp_path / "a", lambda path: (path.write_text("half"), 1 / 0))
+    assert (tmp_path / "a").read_bytes() == b"old\n"
+    atomic.write_text(tmp_path / "a", "new\n")
+    assert (tmp_path / "a").read_bytes() == b"new\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_numbers_keep_every_digit(tmp_path):
+    with store.RunFolder(tmp_path, {}) as folder:
+        odd = Epoch(1, 0.1 * 3, math.pi, 0.1, 1e-17, 0.5, 1.0, 1, np.full((2, 2), 0.5, dtype=np.float32))
+        folder.record(odd, state(1), PHOTOS, PARTS)
+    row = (tmp_path / "history.csv").read_text().splitlines()[1].split(",")
+    assert [float(row[1]), float(row[2]), float(row[4])] == [0.1 * 3, math.pi, 1e-17]
