@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import lzma
-import re
 import shutil
 import sys
 import tarfile
@@ -19,7 +18,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
@@ -46,14 +45,20 @@ def photos(url: str, folder: Path, *, sha256: str | None, size: int | None) -> P
 
     Processes that ask for the same folder at the same time do it once. Raises UsageError when it cannot be done.
     """
+    if _is_filled(folder):
+        return folder
     # The hidden name keeps clear of an archive of the user's own that lies beside the folder.
-    archive = folder.with_name(f".{folder.name}.{PurePosixPath(unquote(urlsplit(url).path)).name}")
+    archive = folder.with_name(f".{folder.name}.{PurePosixPath(urlsplit(url).path).name}")
     try:
-        if not _is_filled(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(folder):
-                if not _is_filled(folder):
-                    _fetch_and_unpack(url, archive, folder, sha256, size)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if not _is_filled(folder):
+                if not archive.is_file():
+                    fetch(url, archive, sha256=sha256, size=size)
+                try:
+                    unpack(archive, folder)
+                finally:
+                    archive.unlink()
     except OSError as error:
         raise UsageError(f"data.root: cannot put photos at {folder}: {error.strerror or error}") from error
     return folder
@@ -68,7 +73,7 @@ def fetch(url: str, target: Path, *, sha256: str | None, size: int | None, timeo
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     begun = time.monotonic()
-    log.info("Fetching %s (%s; here already: %s)", url, _bytes(size), _bytes(_length(part)))
+    log.info("Fetching %s, %s of it here from before", url, _megabytes(_length(part)))
     resumed = _download(url, part, size, timeout)
     fault = _fault(part, sha256, size)
     if fault and resumed:
@@ -80,7 +85,7 @@ def fetch(url: str, target: Path, *, sha256: str | None, size: int | None, timeo
         part.unlink()
         raise UsageError(f"{url} is not the file it should be: {fault}; {WAYS_OUT}")
     part.replace(target)
-    log.info("Fetched %s in %.0f s", _bytes(_length(target)), time.monotonic() - begun)
+    log.info("Fetched %s in %.0f s", _megabytes(_length(target)), time.monotonic() - begun)
     return target
 
 
@@ -99,12 +104,12 @@ def unpack(archive: Path, folder: Path) -> Path:
             with tarfile.open(archive) as tar:
                 tar.extractall(temporary, filter="data")
         else:
-            raise UsageError(f"cannot unpack {archive}: it is neither a zip nor a tar archive")
+            raise tarfile.ReadError("it is neither a zip nor a tar archive")
         if folder.is_dir():
             folder.rmdir()  # Windows renames to no folder that exists, not even an empty one.
         temporary.replace(folder)
     except BAD_ARCHIVE as error:
-        raise UsageError(f"cannot unpack {archive} to {folder}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"cannot unpack {archive.name} to {folder}: {_reason(error)}; {WAYS_OUT}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -128,19 +133,6 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _fetch_and_unpack(url: str, archive: Path, folder: Path, sha256: str | None, size: int | None) -> None:
-    if not archive.is_file():
-        fetch(url, archive, sha256=sha256, size=size)
-    try:
-        unpack(archive, folder)
-    except UsageError as error:
-        if sha256 is not None:
-            raise  # The archive is right and stays; what failed is the disk.
-        archive.unlink()
-        raise UsageError(f"{url}: {error}; run again to fetch it afresh, or {WAYS_OUT}") from error
-    archive.unlink()
-
-
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         for name in opened.namelist():
@@ -160,9 +152,9 @@ def _download(url: str, part: Path, size: int | None, timeout: float) -> bool:
                 most, pauses, deadline = _length(part), iter(PAUSES), time.monotonic() + timeout
             pause = next(pauses, None)
             if pause is None or time.monotonic() + pause > deadline:
-                here = f" after {most:,} bytes, which are kept for the next try" if most else ""
-                raise UsageError(f"cannot fetch {url}: {error}{here}; {WAYS_OUT}") from error
-            log.warning("The download stopped at %s (%s): trying again", _bytes(_length(part)), error)
+                kept = f" (the {_length(part):,} bytes that came are kept)" if _length(part) else ""
+                raise UsageError(f"cannot fetch {url}: {error}{kept}; try again later, or {WAYS_OUT}") from error
+            log.warning("The download stopped at %s (%s): trying again", _megabytes(_length(part)), error)
             time.sleep(pause)
 
 
@@ -171,28 +163,26 @@ def _go_on(url: str, part: Path, size: int | None, timeout: float, deadline: flo
     if start and start == size:
         return True
     with _ask(url, start, timeout, deadline) as answer:
-        status, sent = answer.status, answer.headers.get("Content-Range", "")
-        first, total = _numbers(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", sent)
-        if start and status == 416 and total == start:
+        status, sent = answer.status or 0, answer.headers.get("Content-Range", "")
+        if start and status == 416 and sent == f"bytes */{start}":
             return True
-        if start and (status == 416 or (status == 206 and first != start)):
-            part.unlink()  # It is longer than the file, so it is of another version.
+        if start and (status == 416 or (status == 206 and not sent.startswith(f"bytes {start}-"))):
+            part.unlink()  # What is here does not fit what the server has.
             return _go_on(url, part, size, timeout, deadline)
+        if status in (408, 429) or status >= 500:
+            raise _Break(f"the server says {status} {answer.reason}")
         if status not in (200, 206):
-            problem = f"the server says {status} {answer.reason}"
-            if status in (408, 429) or status >= 500:
-                raise _Break(problem)
-            raise UsageError(f"cannot fetch {url}: {problem}; {WAYS_OUT}")
+            raise UsageError(f"cannot fetch {url}: the server says {status} {answer.reason}; {WAYS_OUT}")
         start = start if status == 206 else 0
-        (length,) = _numbers(r"(\d+)", answer.headers.get("Content-Length", ""))
-        total = size if length is None else start + length
-        with part.open("ab" if start else "wb") as file, _bar(part.stem, start, total) as bar:
-            for chunk in _chunks(answer, length):
+        length = answer.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdigit() else size
+        with part.open("ab" if start else "wb") as file, _bar(start, total) as bar:
+            for chunk in _chunks(answer):
                 file.write(chunk)
                 bar.advance(bar.task_ids[0], len(chunk))
     if total is not None and _length(part) < total:
         raise _Break("the connection was closed too early")
-    return bool(start)
+    return start > 0
 
 
 def _ask(url: str, start: int, timeout: float, deadline: float) -> HTTPResponse | HTTPError:
@@ -216,58 +206,43 @@ def _ask(url: str, start: int, timeout: float, deadline: float) -> HTTPResponse 
     except TimeoutError as error:
         answer.add_done_callback(lambda late: late.exception() or late.result().close())
         raise _Break(f"no answer for {timeout:.0f} s") from error
-    except URLError as error:
-        raise _Break(_reason(error.reason)) from error
     except (OSError, HTTPException, ValueError) as error:
+        raise _Break(_reason(error.reason if isinstance(error, URLError) else error)) from error
+
+
+def _chunks(answer: HTTPResponse | HTTPError) -> Iterator[bytes]:
+    """The body as it comes, with the errors of the network told from those of the disk."""
+    try:
+        while chunk := answer.read1(CHUNK):
+            yield chunk
+    except (OSError, HTTPException) as error:
         raise _Break(_reason(error)) from error
 
 
-def _chunks(answer: HTTPResponse | HTTPError, length: int | None) -> Iterator[bytes]:
-    """The body as it comes, at most `length` bytes, with the network's errors told from those of the disk."""
-    left = length
-    while left is None or left > 0:
-        try:
-            chunk = answer.read1(CHUNK)
-        except (OSError, HTTPException) as error:
-            raise _Break(_reason(error)) from error
-        if not chunk:
-            return
-        yield chunk
-        left = None if left is None else left - len(chunk)
-
-
 @contextmanager
-def _bar(name: str, start: int, total: int | None) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
-        bar.add_task(name.lstrip("."), total=total, completed=start)
+def _bar(start: int, total: int | None) -> Iterator[Progress]:
+    columns = (TextColumn("fetching photos"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        bar.add_task("", total=total, completed=start)
         yield bar
 
 
 def _fault(file: Path, sha256: str | None, size: int | None) -> str | None:
     if size is not None and _length(file) != size:
         return f"expected {size:,} bytes, found {_length(file):,}"
+    if sha256 is None:
+        return None
     with file.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if sha256 is not None and found != sha256.lower():
-        return f"expected SHA-256 {sha256}, found {found}"
-    return None
-
-
-def _numbers(pattern: str, text: str) -> tuple[int | None, ...]:
-    found = re.fullmatch(pattern, text.strip())
-    groups = found.groups() if found else (None,) * re.compile(pattern).groups
-    return tuple(int(group) if group and group.isdigit() else None for group in groups)
+    return None if found == sha256.lower() else f"expected SHA-256 {sha256}, found {found}"
 
 
 def _length(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _bytes(count: int | None) -> str:
-    return "size unknown" if count is None else f"{count / 1e6:.1f} MB"
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
 
 
 def _reason(error: BaseException | str) -> str:

@@ -37,7 +37,7 @@ def differences(found: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def write(sums: Path, target: Path = FILE) -> None:
-    """Make the committed file again, from lines as `sha256sum flowers/*/*` prints them: `<sum>  flowers/<class>/<photo>`.
+    """Make the committed file again, from the lines `<sum>  flowers/<class>/<photo>` that `sha256sum` prints.
 
     It holds one array per class, uint8 (photos, 32), rows sorted.
     """
@@ -46,8 +46,7 @@ def write(sums: Path, target: Path = FILE) -> None:
         digest, photo = line.split(maxsplit=1)
         classes.setdefault(photo.split("/")[-2], []).append(bytes.fromhex(digest))
     arrays = {
-        name: np.frombuffer(b"".join(sorted(rows)), np.uint8).reshape(-1, 32)
-        for name, rows in sorted(classes.items())
+        name: np.frombuffer(b"".join(sorted(rows)), np.uint8).reshape(-1, 32) for name, rows in sorted(classes.items())
     }
 
     def save(temporary: Path) -> None:
