@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import lzma
-import shutil
 import sys
-import tarfile
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -25,6 +20,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flowerbench.data.archives import WAYS_OUT, unpack
 from flowerbench.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -32,8 +28,6 @@ log = logging.getLogger(__name__)
 # Seconds before each new try; where no byte ever came, only the first pause is worth the wait.
 PAUSES = (0.2, 1.0, 3.0, 9.0)
 CHUNK = 1 << 16
-WAYS_OUT = "use your own copy of the photos with data.root=FOLDER, or drawn flowers with data=synthetic (no network)"
-BAD_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
 
 
 class _Break(Exception):  # noqa: N818 - not the end: the download may go on from here
@@ -89,32 +83,6 @@ def fetch(url: str, target: Path, *, sha256: str | None, size: int | None, timeo
     return target
 
 
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar archive into `folder`, which appears when it is complete and must be missing or empty.
-
-    Raises UsageError when the archive is damaged or has members that would land outside the folder.
-    """
-    temporary = folder.with_name(f".{folder.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        if zipfile.is_zipfile(archive):
-            _unzip(archive, temporary)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                tar.extractall(temporary, filter="data")
-        else:
-            raise tarfile.ReadError("it is neither a zip nor a tar archive")
-        if folder.is_dir():
-            folder.rmdir()  # Windows renames to no folder that exists, not even an empty one.
-        temporary.replace(folder)
-    except BAD_ARCHIVE as error:
-        raise UsageError(f"cannot unpack {archive.name} to {folder}: {_reason(error)}; {WAYS_OUT}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
 def _is_filled(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
@@ -131,14 +99,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as opened:
-        for name in opened.namelist():
-            if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                raise zipfile.BadZipFile(f"{name!r} would land outside the folder")
-        opened.extractall(folder)
 
 
 def _download(url: str, part: Path, size: int | None, timeout: float) -> bool:

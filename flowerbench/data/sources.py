@@ -86,7 +86,7 @@ def _find_root(cfg: Data) -> Path:
             raise UsageError(f"data.root={root} does not exist or is empty: name a folder of class folders")
         from flowerbench.data import download
 
-        log.info("No photos at %s: fetching them from %s", root, cfg.url)
+        log.info("There are no photos at %s yet", root)
         download.photos(cfg.url, root, sha256=cfg.sha256, size=cfg.bytes)
     return _below_single_folders(root)
 

@@ -1,0 +1,150 @@
+"""Runs as they lie on disk: sweep folders, run folders, and points that were planned but left nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flowerbench.errors import UsageError
+from flowerbench.identity import flat
+from flowerbench.report.record import Record, Row, outcome
+from flowerbench.store import HISTORY
+
+# MLflow's artifacts hold copies of a run's files.
+_NOT_RUNS = ("mlruns", "mlartifacts")
+
+
+def newest() -> Path:
+    """The newest sweep under `multirun`, else the newest run under `outputs`; raises UsageError where neither is."""
+    for home, names in (("multirun", ("sweep.json", "multirun.yaml")), ("outputs", ("summary.json", ".hydra"))):
+        for name in names:
+            found = [(path.stat().st_mtime, path.as_posix(), path.parent) for path in Path(home).rglob(name)]
+            if found:
+                return max(found)[-1]
+    raise UsageError(
+        "no sweep under multirun and no run under outputs: run `python -m flowerbench.train` first "
+        "(a sweep with --multirun), or name a SOURCE"
+    )
+
+
+def read(source: Path) -> list[Record]:
+    """Every run in the folder `source`, at any depth: the points of each sweep as planned, then the others."""
+    plans, run_folders = _look_through(source)
+    planned = {
+        home / point["folder"]: (home, point) for home, plan in plans.items() for point in plan.get("points", ())
+    }
+    folders = dict.fromkeys([*planned, *run_folders])
+    records = []
+    for folder in folders:
+        home, point = planned.get(folder, (_home(folder, source, plans), None))
+        plan = plans.get(home, {})
+        records.append(_record(folder, home, plan, point["overrides"] if point else []))
+    return records
+
+
+def _home(folder: Path, source: Path, plans: Mapping[Path, Any]) -> Path:
+    """The folder that a run is named within: its sweep's, else the source; two levels up for the source itself."""
+    if folder == source:
+        return folder.absolute().parent.parent
+    return next((parent for parent in folder.parents if parent in plans), source)
+
+
+def _look_through(source: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
+    """The plans of all sweeps within `source` by their folders, and all run folders."""
+    plans, found = [], []
+    for root, folders, files in os.walk(source):
+        if "sweep.json" in files:
+            plans.append(Path(root))
+        if ".hydra" in folders or {"history.csv", "summary.json"} & set(files):
+            found.append(Path(root))
+            folders.clear()
+        folders[:] = [name for name in folders if name not in _NOT_RUNS and not name.startswith(".")]
+    in_order = sorted(plans, key=_natural)
+    return {home: _json(home / "sweep.json") for home in in_order}, sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    """Order as people do: job 10 comes after job 9."""
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequence[str]) -> Record:
+    summary_file = folder / "summary.json"
+    summary = _json(summary_file) if summary_file.is_file() else {}
+    history = read_history(folder / "history.csv")
+    status = summary.get("status") or "MISSING"
+    config = _config(folder) or dict(_assigned(overrides))
+    facts = outcome(status, summary, history) | {
+        "reason": summary.get("reason") or ("it has no summary.json" if history and not summary else None),
+        # A run that failed early had no time to note it.
+        "protocol": summary.get("protocol") or config.get("data.validation"),
+        "split": summary.get("split"),
+        "seconds": summary.get("seconds"),
+        "started": summary.get("started"),
+        "folder": folder.as_posix(),
+    }
+    inside = folder.absolute()
+    return Record(
+        key=summary.get("mlflow_run_id") or str(folder.resolve()),
+        name=inside.relative_to(home.absolute()).as_posix(),
+        sweep=plan.get("name") or summary.get("sweep"),
+        config=config,
+        facts=facts,
+        history=history,
+        varying=tuple(plan.get("varying", ())),
+    )
+
+
+def read_history(file: Path) -> list[Row]:
+    """The epochs of a history.csv, but for a line that a kill cut short; of an epoch written twice the later row."""
+    if not file.is_file():
+        return []
+    rows: dict[float, Row] = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+        try:
+            row = dict(zip(HISTORY, map(float, line.split(",")), strict=True))
+        except ValueError:
+            continue
+        rows[row["epoch"]] = row
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The flat config of a run folder; empty where Hydra has left none."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = folder / ".hydra" / "config.yaml"
+    if not file.is_file():
+        return {}
+    config = OmegaConf.load(file)
+    assert isinstance(config, DictConfig)
+    try:
+        return flat(config)
+    except OmegaConfBaseException:
+        # What an interpolation refers to may not exist on this machine, such as a variable of the environment.
+        return flat(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+
+
+def _assigned(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    for override in map(parser.parse_override, overrides):
+        if not override.is_delete():
+            yield override.key_or_group, override.value()
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read ({error}): restore it, or remove it to report without it") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} is not what flowerbench writes: restore it, or remove it to report without it")
+    return content

@@ -1,0 +1,153 @@
+"""Runs → one tidy table of runs and one of their epochs, from folders and from MLflow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from flowerbench.errors import UsageError
+from flowerbench.report import folders, from_mlflow
+from flowerbench.report.record import FACTS, Record
+from flowerbench.store import HISTORY
+
+# Where photos lie and how a run is carried out: nothing that a result is told apart by, unless a sweep varied it.
+_NOT_SETTINGS = (
+    "tracking", "device", "data.root", "data.url", "data.sha256", "data.bytes", "data.workers", "data.on_bad_image",
+)  # fmt: skip
+_COUNTS = ("best_epoch", "correct", "total", "epochs_done")
+_NUMBERS = ("best_accuracy", "last_accuracy", "seconds")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """`runs` has one row per run or planned point, `epochs` one per run and epoch.
+
+    `runs` is indexed by a unique name; its columns are the flat config keys (`batch_size`, `optim.lr`, …; None is
+    null, NaN a key that the run has not), then `FACTS`: `settings` is what tells the run from the others,
+    `best_accuracy` a fraction of `total` photos, of which `correct` were right, `seconds` the time it took.
+    `epochs` has `run`, the name, and the columns of history.csv.
+    """
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+
+
+def load(*sources: str | Path, tracking_uri: str | None = None) -> Runs:
+    """Read and join the sources: folders of runs or sweeps, or MLflow experiments, runs and sweeps.
+
+    Without any it is the newest sweep or run here. A run that several sources hold is taken from the first.
+    Raises UsageError for a source that is not there.
+    """
+    records: dict[str, Record] = {}
+    for source in sources or (folders.newest(),):
+        for record in _read(source, tracking_uri or from_mlflow.default_uri()):
+            records.setdefault(record.key, record)
+    return tabulate(list(records.values()))
+
+
+def _read(source: str | Path, uri: str) -> list[Record]:
+    folder = Path(source)
+    records = folders.read(folder) if folder.is_dir() else []
+    if not records and (folder / "sweep.json").is_file():
+        return []  # a sweeper that plans as it goes, stopped before its first point
+    if not records and from_mlflow.is_there(uri):
+        records = from_mlflow.read(str(source), uri)
+    if not records:
+        from flowerbench.mlflow_store import without_password
+
+        here = "holds no run" if folder.is_dir() else "is no folder here"
+        store = without_password(uri)
+        there = f"{store} has no run under this name" if from_mlflow.is_there(uri) else f"there is no store {store}"
+        raise UsageError(f"{source} {here}, and {there}: name a run folder, a sweep folder or an MLflow experiment")
+    return records
+
+
+def tabulate(records: Sequence[Record]) -> Runs:
+    """The two tables of these runs, in their order."""
+    names = _unique_names(records)
+    rows = [{**record.config, **dict.fromkeys(FACTS), **record.facts, "sweep": record.sweep} for record in records]
+    index = pd.Index(names, name="run", dtype=object)
+    runs = pd.DataFrame(rows, index=index, dtype=object)
+    runs = runs.reindex(columns=[key for key in runs.columns if key not in FACTS] + list(FACTS))
+    runs = runs.astype(dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_NUMBERS, "float64"))
+    runs["settings"] = _settings(runs, {key for record in records for key in record.varying})
+    epochs = pd.DataFrame(
+        [{"run": name, **row} for name, record in zip(names, records, strict=True) for row in record.history],
+        columns=["run", *HISTORY],
+    )
+    return Runs(runs, epochs.astype({"epoch": "int64", "run": object}))
+
+
+def _unique_names(records: Sequence[Record]) -> list[str]:
+    """The runs' names; where several runs have the same, their sweep or else their place tells them apart."""
+    names = [record.name for record in records]
+    for more in ([record.sweep or record.facts["folder"] for record in records], [record.key for record in records]):
+        count = Counter(names)
+        names = [
+            f"{prefix}/{record.name}" if count[name] > 1 else name
+            for name, prefix, record in zip(names, more, records, strict=True)
+        ]
+    return names
+
+
+def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
+    """The config keys that runs differ in, and of `named`, what a sweep says it varied, those that there are."""
+    keys = [key for key in runs.columns if key not in FACTS]
+    complete = runs[runs["status"] != "MISSING"]
+
+    def values(key: str) -> set[object]:
+        known = {_comparable(value) for value in runs[key] if not is_unset(value)}
+        # Of a run that never began only the overrides are known: a key that it has not, or it alone has, is no sign.
+        lacking = {is_unset(value) for value in complete[key]} == {True, False}
+        return known | ({None} if lacking else set())
+
+    def follows_epochs(key: str) -> bool:
+        """True for the length of a schedule that is tied to the number of epochs."""
+        if not key.startswith("schedule.") or "epochs" not in runs:
+            return False
+        pairs = runs.loc[~runs[key].map(is_unset) & ~runs["epochs"].map(is_unset), [key, "epochs"]]
+        return all(_comparable(a) == _comparable(b) for a, b in pairs.itertuples(index=False))
+
+    def is_setting(key: str) -> bool:
+        return not any(key == name or key.startswith(f"{name}.") for name in _NOT_SETTINGS)
+
+    differing = [key for key in keys if is_setting(key) and len(values(key)) > 1 and not follows_epochs(key)]
+    return [key for key in keys if key in differing or key in named]
+
+
+def _settings(runs: pd.DataFrame, named: Collection[str]) -> list[str]:
+    first = [key for key in ("batch_size", "epochs") if key in runs]
+    keys = [*first, *(key for key in varying(runs, named) if key not in first)]
+    labels = []
+    for name, run in runs.iterrows():
+        parts = [f"{_short(key)}={spelled(run[key])}" for key in keys if not is_unset(run[key])]
+        labels.append(", ".join(parts) or str(name))
+    count = Counter(labels)
+    return [f"{label} ({name})" if count[label] > 1 else label for label, name in zip(labels, runs.index, strict=True)]
+
+
+def _short(key: str) -> str:
+    return key.removesuffix("._target_")
+
+
+def is_unset(value: Any) -> bool:
+    """True for NaN, a key that a run has not; None is a value, null."""
+    return isinstance(value, float) and value != value
+
+
+def _comparable(value: Any) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return None if is_unset(value) else (float(value) if is_number else repr(value))
+
+
+def spelled(value: Any) -> str:
+    """A value as one writes it on the command line; a class without its module."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    return text.rpartition(".")[2] if text.startswith("torch.optim.") else text

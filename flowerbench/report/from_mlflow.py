@@ -1,0 +1,153 @@
+"""Runs as MLflow has them: an experiment's, a sweep's, or a single one."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowerbench.errors import UsageError
+from flowerbench.report.record import Record, Row, outcome
+from flowerbench.store import HISTORY
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
+
+
+def default_uri() -> str:
+    """The store that training logs to unless told otherwise."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def is_there(uri: str) -> bool:
+    """False for a local database without a file, which MLflow would create."""
+    return not uri.startswith("sqlite") or Path(uri.partition(":///")[2].partition("?")[0]).is_file()
+
+
+def read(source: str, uri: str) -> list[Record]:
+    """The runs that `source` names in the store: an experiment by name or id, a run by id, a sweep by name or run id.
+
+    Empty where the store knows no such thing; raises UsageError where it cannot be read.
+    """
+    from flowerbench import mlflow_store
+
+    # MLflow would ask a server for anything with a scheme, and take the rest for a folder.
+    if "://" not in uri and not uri.startswith("sqlite"):
+        raise UsageError(
+            f"--tracking-uri {uri} is no store: name one such as sqlite:///mlflow.db or a server's address"
+        )
+    try:
+        client = mlflow_store.client(uri)
+        runs = _find(client, source)
+        _warn_of_missing_points(runs)
+        return [_record(client, run) for run in runs if not _is_sweep(run)]
+    except Exception as error:
+        where, why = mlflow_store.without_password(uri), mlflow_store.reason(error)
+        raise UsageError(f"MLflow at {where} cannot be read ({why}): check --tracking-uri") from error
+
+
+def _find(client: MlflowClient, source: str) -> list[Run]:
+    from mlflow.exceptions import MlflowException
+
+    def search(experiments: list[str], filter_string: str) -> list[Run]:
+        order = ["attributes.start_time ASC"]
+        return list(_all_pages(client.search_runs, experiments, filter_string=filter_string, order_by=order))
+
+    experiment = client.get_experiment_by_name(source)
+    if experiment is None and source.isdigit():
+        try:
+            experiment = client.get_experiment(source)
+        except MlflowException:
+            log.debug("no experiment has the id %s", source)
+    if experiment is not None:
+        return search([experiment.experiment_id], "")
+    if re.fullmatch(r"[0-9a-f]{32}", source):
+        try:
+            run = client.get_run(source)
+        except MlflowException:
+            return []
+        children = f"tags.mlflow.parentRunId = '{source}'"
+        return [run, *search([run.info.experiment_id], children)] if _is_sweep(run) else [run]
+    if '"' in source:
+        return []
+    everywhere = [experiment.experiment_id for experiment in _all_pages(client.search_experiments)]
+    return search(everywhere, f'tags.`flowerbench.sweep` = "{source}"')
+
+
+def _all_pages(search: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(*args, max_results=1000, page_token=token, **kwargs)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _is_sweep(run: Run) -> bool:
+    return bool(run.data.tags.get("flowerbench.kind") == "sweep")
+
+
+def _warn_of_missing_points(runs: list[Run]) -> None:
+    """MLflow knows how many points a sweep had, but not what those were that never began."""
+    children = Counter(run.data.tags.get("mlflow.parentRunId") for run in runs)
+    for run in filter(_is_sweep, runs):
+        points, begun = int(run.data.tags.get("flowerbench.points", 0)), children[run.info.run_id]
+        if begun < points:
+            name = run.data.tags.get("flowerbench.sweep")
+            log.warning("flowerbench: MLflow has %s of the %s points of sweep %s", begun, points, name)
+
+
+def _record(client: MlflowClient, run: Run) -> Record:
+    info, tags, metrics = run.info, run.data.tags, run.data.metrics
+    history = _history(client, run)
+    config = {key: _value(text) for key, text in run.data.params.items()}
+    summary = {
+        "best_epoch": _whole(metrics.get("best/epoch")),
+        "best_val_accuracy": metrics.get("best/val_accuracy"),
+        "best_val_correct": _whole(metrics.get("best/val_correct")),
+        "val_total": _whole(metrics.get("val_total")),
+    }
+    facts = outcome(info.status, summary, history) | {
+        "reason": tags.get("flowerbench.status_reason"),
+        "protocol": tags.get("flowerbench.protocol") or config.get("data.validation"),
+        "split": tags.get("flowerbench.split"),
+        "seconds": (info.end_time - info.start_time) / 1000 if info.end_time else None,
+        "started": datetime.fromtimestamp(info.start_time / 1000, UTC).isoformat(timespec="seconds"),
+        "folder": f"runs:/{info.run_id}",
+    }
+    name = tags.get("flowerbench.name") or info.run_name or info.run_id
+    return Record(info.run_id, name, tags.get("flowerbench.sweep"), config, facts, history)
+
+
+def _history(client: MlflowClient, run: Run) -> list[Row]:
+    rows: dict[int, Row] = {}
+    for column in HISTORY[1:]:
+        metric = re.sub("^(train|val)_", r"\1/", column)
+        if metric in run.data.metrics:
+            for point in client.get_metric_history(run.info.run_id, metric):
+                empty = dict.fromkeys(HISTORY, math.nan) | {"epoch": point.step}
+                rows.setdefault(point.step, empty)[column] = point.value
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _value(text: str) -> Any:
+    """A parameter as it was before MLflow made text of it."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

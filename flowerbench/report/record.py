@@ -1,0 +1,70 @@
+"""One run as a report sees it, wherever it was read from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, float]
+
+# What is known about a run beside its config; the columns of Runs.runs that are no config keys.
+FACTS = (
+    "settings",
+    "status",
+    "reason",
+    "best_epoch",
+    "best_accuracy",
+    "correct",
+    "total",
+    "last_accuracy",
+    "epochs_done",
+    "protocol",
+    "split",
+    "seconds",
+    "folder",
+    "started",
+    "sweep",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run: `key` is the same wherever a copy of it is found, `varying` what its sweep says it varied."""
+
+    key: str
+    name: str
+    sweep: str | None
+    config: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    history: Sequence[Row]
+    varying: tuple[str, ...] = ()
+
+
+def best_row(history: Sequence[Row]) -> Row | None:
+    """The first of the epochs with the highest finite validation accuracy; None where there is none."""
+    measured = [row for row in history if math.isfinite(row["val_accuracy"])]
+    return max(measured, key=lambda row: row["val_accuracy"], default=None)
+
+
+def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> dict[str, Any]:
+    """What a run came to, of the fields of summary.json and the history.
+
+    A run that did not finish may have stopped between an epoch and the summary of it: there the history counts.
+    """
+    best, total = best_row(history), summary.get("val_total")
+    found = {
+        "status": status,
+        "best_epoch": summary.get("best_epoch"),
+        "best_accuracy": summary.get("best_val_accuracy"),
+        "correct": summary.get("best_val_correct"),
+        "total": total,
+        "last_accuracy": history[-1]["val_accuracy"] if history else None,
+        "epochs_done": max(int(summary.get("epochs_done") or 0), int(history[-1]["epoch"]) if history else 0),
+    }
+    if best is not None and (status != "FINISHED" or found["best_accuracy"] is None):
+        accuracy = best["val_accuracy"]
+        found |= {"best_epoch": int(best["epoch"]), "best_accuracy": accuracy}
+        found["correct"] = round(accuracy * total) if total else None
+    return found

@@ -1,0 +1,178 @@
+"""Reading runs: what is known of each, what they differ in, and that none is lost or counted twice."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flowerbench.errors import UsageError
+from flowerbench.report import frame
+from flowerbench.report.record import FACTS
+from tests.report.helpers import HEADER, config, half_failed_sweep, paper_sweep, steps, write_plan, write_run
+
+
+def test_columns_are_config_keys_then_facts(tmp_path: Path):
+    runs = frame.load(write_run(tmp_path / "run", config(), steps([90, 92]), total=100)).runs
+    assert list(runs.columns) == ["batch_size", "epochs", "seed", "optim.lr", *FACTS]
+    run = runs.iloc[0]
+    assert (run["batch_size"], run["optim.lr"], run["status"]) == (16, 0.01, "FINISHED")
+    assert (run["best_epoch"], run["correct"], run["total"], run["epochs_done"]) == (2, 92, 100, 2)
+    assert (run["best_accuracy"], run["last_accuracy"], run["seconds"]) == (0.92, 0.92, 81.25)
+    assert run["folder"] == (tmp_path / "run").as_posix()
+
+
+def test_epochs_are_as_precise_as_on_disk(tmp_path: Path):
+    epochs = frame.load(write_run(tmp_path / "run", config(), [(1, 1e-3 / 7, 1 / 3, math.inf, 533)])).epochs
+    assert list(epochs.columns) == ["run", *HEADER.split(",")]
+    row = epochs.iloc[0]
+    assert (row["epoch"], row["lr"], row["train_loss"]) == (1, 1e-3 / 7, 1 / 3)
+    assert (row["val_loss"], row["val_accuracy"]) == (math.inf, 533 / 570)
+
+
+def test_points_come_in_the_order_of_the_plan(tmp_path: Path):
+    assert list(frame.load(paper_sweep(tmp_path)).runs.index) == [
+        "batch_size-32_epochs-25",
+        "batch_size-16_epochs-20",
+        "batch_size-16_epochs-25",
+    ]
+
+
+def test_what_a_run_did_before_it_was_killed_comes_from_its_history(tmp_path: Path):
+    runs = frame.load(half_failed_sweep(tmp_path))
+    run = runs.runs.loc["batch_size-16_epochs-8"]
+    assert (run["status"], run["best_epoch"], run["correct"], run["epochs_done"]) == ("RUNNING", 2, 96, 3)
+    assert list(runs.epochs[runs.epochs["run"] == run.name]["epoch"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("rest", ["3", "3,0.01,0.5", "3,0.01,0.3,0.5,0.2,0.9,", "3,0.01,0.3,0.5,0.2,0.9,1e-", "\0\0\0"])
+def test_a_line_cut_short_is_left_out(tmp_path: Path, rest: str):
+    folder = write_run(tmp_path / "run", config(), steps([90, 92]), total=100)
+    with (folder / "history.csv").open("a") as file:
+        file.write(rest)
+    assert list(frame.load(folder).epochs["epoch"]) == [1, 2]
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "FAILED", "KILLED"])
+def test_a_run_without_an_epoch_has_no_accuracy(tmp_path: Path, status: str):
+    folder = write_run(tmp_path / "run", config(), status=status, protocol=None, split=None, val_total=None)
+    runs = frame.load(folder)
+    assert runs.epochs.empty
+    assert runs.runs["best_accuracy"].isna().all()
+    assert list(runs.runs["epochs_done"]) == [0]
+
+
+def test_a_missing_point_has_the_keys_of_its_overrides(tmp_path: Path):
+    runs = frame.load(half_failed_sweep(tmp_path)).runs
+    missing = runs.loc["batch_size-32_epochs-8"]
+    assert (missing["status"], missing["batch_size"], missing["epochs"]) == ("MISSING", 32, 8)
+    assert frame.is_unset(missing["optim.lr"])
+    assert missing["settings"] == "batch_size=32, epochs=8"
+
+
+def test_a_point_that_ended_before_its_summary_is_missing(tmp_path: Path):
+    write_run(tmp_path / "batch_size-16", config())
+    (tmp_path / "batch_size-16" / "summary.json").unlink()
+    write_plan(tmp_path, ["batch_size"], [["batch_size=16"]])
+    runs = frame.load(tmp_path).runs
+    assert list(runs["status"]) == ["MISSING"]
+    assert runs.iloc[0]["optim.lr"] == 0.01
+
+
+def test_overrides_are_read_as_hydra_does(tmp_path: Path):
+    point = ["batch_size=16", "optim=adamw", "~schedule", "+data.name='a b'", "model.weights=null", "optim.lr=1e-4"]
+    runs = frame.load(write_plan(tmp_path, ["optim.lr", "optim"], [point])).runs
+    assert list(runs["data.name"]) == ["a b"]
+    assert list(runs["model.weights"]) == [None]
+    assert list(runs["settings"]) == ["batch_size=16, optim=adamw, optim.lr=0.0001"]
+
+
+def test_interpolations_are_resolved_where_they_can_be(tmp_path: Path):
+    told = config(epochs=9, schedule={"T_max": "${epochs}"})
+    assert frame.load(write_run(tmp_path / "a", told)).runs.iloc[0]["schedule.T_max"] == 9
+    told["data"] = {"root": "${oc.env:FLOWERBENCH_NO_SUCH_VARIABLE}"}
+    assert frame.load(write_run(tmp_path / "b", told)).runs.iloc[0]["epochs"] == 9
+
+
+def vary(home: Path, *configs: dict[str, object], named: tuple[str, ...] = ()) -> frame.Runs:
+    for number, told in enumerate(configs):
+        write_run(home / str(number), told, steps([90]))
+    if named:
+        (home / "sweep.json").write_text(f'{{"varying": {list(named)}, "points": []}}'.replace("'", '"'))
+    return frame.load(home)
+
+
+def test_settings_are_what_runs_differ_in(tmp_path: Path):
+    runs = vary(
+        tmp_path,
+        config(16, 20, optim={"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}, model={"weights": None}),
+        config(16, 20, optim={"_target_": "torch.optim.AdamW", "lr": 0.1}, model={"weights": "imagenet"}),
+    )
+    assert list(runs.runs["settings"]) == [
+        "batch_size=16, epochs=20, optim=SGD, optim.momentum=0.9, model.weights=null",
+        "batch_size=16, epochs=20, optim=AdamW, model.weights=imagenet",
+    ]
+
+
+def test_places_and_devices_are_no_settings_unless_a_sweep_varied_them(tmp_path: Path):
+    told = [config(device=d, data={"root": d, "workers": n}, tracking={"uri": d}) for n, d in enumerate(("cpu", "mps"))]
+    runs = vary(tmp_path / "a", *told).runs
+    assert frame.varying(runs) == []
+    assert list(runs["settings"]) == ["batch_size=16, epochs=4 (0)", "batch_size=16, epochs=4 (1)"]
+    runs = vary(tmp_path / "b", *told, named=("device",)).runs
+    assert list(runs["settings"]) == ["batch_size=16, epochs=4, device=cpu", "batch_size=16, epochs=4, device=mps"]
+
+
+def test_a_schedule_as_long_as_the_run_is_no_setting_of_its_own(tmp_path: Path):
+    runs = vary(tmp_path / "tied", *(config(16, n, schedule={"T_max": "${epochs}"}) for n in (20, 25))).runs
+    assert frame.varying(runs) == ["epochs"]
+    runs = vary(tmp_path / "free", *(config(16, 20, schedule={"T_max": n}) for n in (20, 25))).runs
+    assert frame.varying(runs) == ["schedule.T_max"]
+
+
+def test_numbers_are_equal_however_written(tmp_path: Path):
+    assert frame.varying(vary(tmp_path, *(config(optim={"lr": lr}) for lr in (1, 1.0))).runs) == []
+
+
+def test_sources_are_joined_and_no_run_counts_twice(tmp_path: Path):
+    one, two = half_failed_sweep(tmp_path / "one"), paper_sweep(tmp_path / "two")
+    runs = frame.load(one, two, one / "batch_size-16_epochs-4", tmp_path)
+    assert len(runs.runs) == 7
+    assert runs.runs.index.is_unique
+    assert len(frame.load(tmp_path).runs) == 7
+
+
+def test_a_copy_of_a_run_that_mlflow_knows_counts_once(tmp_path: Path):
+    first = write_run(tmp_path / "first", config(), steps([90]), mlflow_run_id="a" * 32)
+    shutil.copytree(first, tmp_path / "second")
+    assert len(frame.load(tmp_path).runs) == 1
+
+
+def test_equal_names_are_told_apart(tmp_path: Path):
+    for sweep in ("one", "two"):
+        write_run(tmp_path / sweep / "batch_size-16", config(), steps([90]))
+        write_plan(tmp_path / sweep, ["batch_size"], [["batch_size=16"]], name=sweep)
+    runs = frame.load(tmp_path)
+    assert list(runs.runs.index) == ["one/batch_size-16", "two/batch_size-16"]
+    assert list(runs.epochs["run"]) == list(runs.runs.index)
+
+
+def test_artifacts_of_mlflow_are_no_runs_of_their_own(tmp_path: Path):
+    write_run(tmp_path / "outputs" / "run", config())
+    write_run(tmp_path / "mlruns" / "flowers" / "run", config())
+    assert list(frame.load(tmp_path).runs.index) == ["outputs/run"]
+
+
+def test_jobs_are_in_the_order_of_their_numbers(tmp_path: Path):
+    for number in (10, 9, 1):
+        write_run(tmp_path / str(number), config(seed=number))
+    assert list(frame.load(tmp_path).runs.index) == ["1", "9", "10"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    folder = write_run(tmp_path / "run", config())
+    (folder / "summary.json").write_text("{")
+    with pytest.raises(UsageError, match=r"summary\.json cannot be read"):
+        frame.load(folder)
