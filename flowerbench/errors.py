@@ -58,7 +58,8 @@ def is_usage(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     # Some refusals of Hydra are plain ValueErrors.
-    return isinstance(error, ValueError) and trace is not None and "hydra" in trace.tb_frame.f_globals["__name__"]
+    raised_by = trace.tb_frame.f_globals["__name__"] if trace else ""
+    return isinstance(error, ValueError) and raised_by.startswith("hydra.")
 
 
 def one_line(error: BaseException) -> str:

@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from flowerbench.engine import Epoch
 
 HISTORY = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
-_OWN_FILES = ("history.csv", "summary.json", "best.pt", "last.pt", "val_predictions.csv")
 
 
 class RunFolder:
     """The durable record of one run. Every method leaves files that a reader or a crash finds whole.
 
-    Entered, it is this run's alone and empty of an earlier run's files; left, its summary says how the run ended.
-    Raises UsageError when another process holds it.
+    Entered, it is this run's alone; left, its summary says how the run ended. Raises UsageError when another process
+    holds it, or an earlier run's history is in it, which is never overwritten.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
@@ -46,8 +45,9 @@ class RunFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(f"{self.path} is in use by another run: name another hydra.run.dir") from None
-        for name in _OWN_FILES:
-            (self.path / name).unlink(missing_ok=True)
+        if (self.path / "history.csv").exists():
+            self._lock.release()
+            raise UsageError(f"{self.path} holds a run already: name another hydra.run.dir, or remove it")
         self._append(",".join(HISTORY))
         self._summarise("RUNNING")
         return self

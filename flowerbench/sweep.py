@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -130,9 +129,12 @@ def _listed(keys: list[str]) -> str:
 def _claim_folder(config: DictConfig, mode: str) -> Path:
     """Make hydra.run.dir or hydra.sweep.dir; where another process was first, number it, unless the user named it."""
     key = f"hydra.{mode}.dir"
-    wanted = Path(OmegaConf.select(config, key)).absolute()
-    folder, number = wanted, 1
     named_by_user = any(override.startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+    wanted = Path(OmegaConf.select(config, key)).absolute()
+    for record in ("sweep.json", "history.csv"):
+        if (wanted / record).exists() and named_by_user:
+            raise UsageError(f"{key}={wanted} holds results already ({record}): name another folder, or remove it")
+    folder, number = wanted, 1
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=named_by_user)
@@ -172,5 +174,7 @@ def _sum_up(folder: Path, plan: Plan, config: DictConfig) -> None:
         f"MLflow store: {config.tracking.uri or 'none'}"
         + ("   (look at it with: mlflow ui)" if config.tracking.uri else "")
     )
-    print(f"Run folders:  {os.path.relpath(folder)}")
-    print(f"Full report:  {os.path.relpath(folder / 'report.md')}")
+    here = Path.cwd()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    print(f"Run folders:  {shown}")
+    print(f"Full report:  {shown / 'report.md'}")

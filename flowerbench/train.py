@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from typing import Any, cast
 
 import hydra
@@ -76,6 +77,9 @@ def run(cfg: DictConfig) -> float:
 
 
 def _stop_on_sigterm() -> None:
+    """Let SIGTERM end a run as Ctrl-C does; only a main thread may say so, and some launchers have others."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     main_process = os.getpid()
 
     def stop(number: int, frame: Any) -> None:

@@ -96,16 +96,16 @@ def test_an_epoch_is_in_the_history_only_when_its_model_is_on_disk(tmp_path, mon
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
     with store.RunFolder(tmp_path, {}), pytest.raises(UsageError, match="in use by another run"):
         store.RunFolder(tmp_path, {}).__enter__()
-    with store.RunFolder(tmp_path, {}):
-        pass
 
 
-def test_an_earlier_runs_files_do_not_mix_with_a_new_runs(tmp_path):
-    for correct in (2, 1):
-        with store.RunFolder(tmp_path, {}) as folder:
-            folder.record(epoch(1, correct), state(1), PHOTOS, PARTS)
-    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
-    assert summary(tmp_path)["best_val_correct"] == 1
+def test_an_earlier_runs_history_is_never_overwritten(tmp_path):
+    with store.RunFolder(tmp_path, {}) as folder:
+        folder.record(epoch(1, 2), state(1), PHOTOS, PARTS)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for _ in range(2):
+        with pytest.raises(UsageError, match="holds a run already"):
+            store.RunFolder(tmp_path, {}).__enter__()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from PIL import Image, ImageOps
 
 from flowerbench import cache
 from flowerbench.atomic import write_text
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -53,6 +56,7 @@ def unreadable(root: Path, paths: Sequence[str], fingerprint: str) -> list[str]:
             return True
         return False
 
+    log.info("Reading %d photos once, to find those that cannot be read", len(paths))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         bad = [path for path, failed in zip(paths, pool.map(is_bad, paths), strict=True) if failed]
     known.parent.mkdir(parents=True, exist_ok=True)

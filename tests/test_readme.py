@@ -1,0 +1,107 @@
+"""Every command in the README works, or another test runs it and is named here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_photos
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+COMMANDS = [" ".join(line.split()) for line in BLOCKS.splitlines() if line.strip()]
+# What makes a command of the README small; it changes no meaning but the photos' and the model's.
+SMALL = ["data=folder", "data.root=photos", "model=tiny", "image_size=16", "data.workers=0"]
+
+
+def test_the_set_up_commands_are_those_that_the_checks_run():
+    checks = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in ("quickstart", "test"):
+        assert f"python -m flowerbench {command}" in COMMANDS
+        assert f'"$python" -m flowerbench {command}' in checks
+
+
+def test_what_the_readme_points_at_is_there():
+    for target in re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", README):
+        path = target[0] or target[1]
+        assert path.startswith(("http", "#")) or (ROOT / path).exists(), path
+
+
+def test_no_placeholder_is_left():
+    assert not re.findall(r"^[A-Z]{4,}$", README, re.MULTILINE)
+
+
+def test_the_tables_of_the_paper_are_those_of_the_committed_sweep():
+    from flowerbench.report import frame, tables
+
+    runs = frame.load(ROOT / "multirun" / "paper_mobilenet_v2_160px")
+    assert set(runs.runs["status"]) == {"FINISHED"}
+    assert tables.settings_table(runs.runs) in README
+    longest = runs.epochs[runs.epochs["run"] == "batch_size-16_epochs-25"]
+    assert tables.epochs_table(longest) in README
+
+
+@pytest.mark.long
+def test_the_commands(tmp_path):
+    write_photos(tmp_path / "photos", {"daisy": 20, "rose": 20})
+    (tmp_path / "my_options" / "optim").mkdir(parents=True)
+    (tmp_path / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = 0
+    for command in COMMANDS:
+        words = shlex.split(command)
+        if words[:3] == ["python", "-m", "flowerbench"] or "experiment=paper" in words:
+            continue  # the checks run the first two, test_real_photos.py the last
+        if words == ["mlflow", "ui"]:
+            look_at_mlflow(tmp_path, environment)
+        else:
+            assert words[:2] == ["python", "-m"], command
+            more = SMALL if words[2] == "flowerbench.train" else []
+            done = subprocess.run(
+                [sys.executable, *words[1:], *more],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+            )
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            assert words[2] != "flowerbench.report" or "| Settings" in done.stdout
+        ran += 1
+    assert ran >= 6
+
+
+def look_at_mlflow(folder: Path, environment: dict[str, str]) -> None:
+    """`mlflow ui` in the folder of the runs shows their experiment."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", "5077", "--workers", "1"],
+        cwd=folder,
+        env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                query = "http://127.0.0.1:5077/api/2.0/mlflow/experiments/get-by-name?experiment_name=flowerbench"
+                with urllib.request.urlopen(query, timeout=5) as answer:
+                    assert b"flowerbench" in answer.read()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "mlflow ui does not answer"
+                time.sleep(1)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
