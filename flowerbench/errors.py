@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 USAGE, FAILED = 2, 1
+
+Made = TypeVar("Made")
 
 
 class UsageError(Exception):
@@ -45,6 +48,14 @@ def leave_politely() -> Iterator[None]:
             raise
         print(f"flowerbench: {one_line(error)}", file=sys.stderr)
         sys.exit(USAGE if is_usage(error) else FAILED)
+
+
+def blamed_on(group: str, make: Callable[..., Made], *args: Any, **kwargs: Any) -> Made:
+    """What `make` returns; what it raises is a mistake in the config group `group`."""
+    try:
+        return make(*args, **kwargs)
+    except Exception as error:
+        raise UsageError(f"{group} cannot be built: {one_line(error.__cause__ or error)}") from error
 
 
 def is_usage(error: BaseException) -> bool:

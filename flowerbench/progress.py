@@ -19,6 +19,12 @@ class EpochBar:
         self._epochs, self._epoch = epochs, 1
         self._bar: Progress | None = None
 
+    def __enter__(self) -> EpochBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._clear()
+
     def __call__(self, part: str, done: int, total: int) -> None:
         if not sys.stderr.isatty():
             return
@@ -31,15 +37,14 @@ class EpochBar:
             self._task, description=f"epoch {self._epoch}/{self._epochs} {part}", completed=done, total=total
         )
 
-    def clear(self) -> None:
-        """Take the bar off the screen, so that a line can be written."""
+    def _clear(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def finish(self, epoch: Epoch, is_best: bool) -> str:
         """Clear the bar at the end of `epoch`, and give the line that says how it went."""
-        self.clear()
+        self._clear()
         self._epoch = epoch.epoch + 1
         return (
             f"epoch {epoch.epoch:>{len(str(self._epochs))}}/{self._epochs}  lr {epoch.lr:<8.3g} "

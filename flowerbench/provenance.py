@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig
@@ -17,9 +17,6 @@ from flowerbench.config import Config
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
-from flowerbench.errors import UsageError
-
-Made = TypeVar("Made")
 
 
 def facts(cfg: Config, photos: Photos, parts: Split, network: nn.Module, device: torch.device) -> dict[str, Any]:
@@ -87,12 +84,3 @@ def state(
         "classes": list(photos.classes),
         "config": dict(params),
     }
-
-
-def blaming(group: str, make: Callable[..., Made], *args: Any, **kwargs: Any) -> Made:
-    """Call `make`; what it refuses is a mistake in the config group `group`."""
-    try:
-        return make(*args, **kwargs)
-    except Exception as error:
-        reason = str(error.__cause__ or error).strip().split("\n")[0]
-        raise UsageError(f"{group} cannot be built: {reason}") from error

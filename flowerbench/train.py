@@ -29,6 +29,7 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
     with (
         tracking.run(cfg.tracking, params=params, name=run.name, parent=run.parent, folder=run.folder) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
+        EpochBar(cfg.epochs) as bar,
     ):
         photos = sources.load(cfg.data)
         parts = split.split(photos, cfg.data)
@@ -37,8 +38,8 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
         torch.manual_seed(augment.model_seed(cfg.seed, 0))
         network = model.build(cfg.model, len(photos.classes), cfg.image_size)
         placement = engine.place(network, device, cfg.precision, cfg.data)
-        optimizer = provenance.blaming("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
-        scheduler = provenance.blaming("schedule", instantiate, cfg.schedule, _args_=[optimizer])
+        optimizer = errors.blamed_on("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
+        scheduler = errors.blamed_on("schedule", instantiate, cfg.schedule, _args_=[optimizer])
         stream = batches.Batches(photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed)
 
         facts = provenance.facts(cfg, photos, parts, network, device)
@@ -47,7 +48,6 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
         tracker.data(cfg.data.name, parts.fingerprint)
         log.info(provenance.opening_line(facts))
 
-        bar = EpochBar(cfg.epochs)
         for epoch in engine.fit(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch=bar):
             folder.record(epoch, provenance.state(epoch, network, optimizer, scheduler, photos, params), photos, parts)
             tracker.log(epoch)
