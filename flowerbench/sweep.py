@@ -98,17 +98,19 @@ def _points(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
     loader = GlobalHydra.instance().config_loader()
     swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *config.hydra.overrides.task])
-    varying = [override.get_key_element() for override in parsed if override.is_sweep_override()]
-    constant = [override.get_key_element() for override in parsed if not override.is_sweep_override()]
+    varying = [override.key_or_group for override in parsed if override.is_sweep_override()]
+    constant = [override.key_or_group for override in parsed if not override.is_sweep_override()]
     # Folders are named after what varies.
     config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys={_listed(constant)}")
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return varying, []
     points = []
-    for overrides in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]:
+    for number, overrides in enumerate(BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]):
         point = loader.load_sweep_config(config, overrides)
         checks.check(_without_hydra(point))
-        points.append({"folder": safe_name(point.hydra.job.override_dirname), "overrides": list(overrides)})
+        with read_write(point), open_dict(point):
+            point.hydra.job.num = number  # a folder that the user names may hold it
+        points.append({"folder": str(point.hydra.sweep.subdir), "overrides": list(overrides)})
     twice = [str(name) for name, count in Counter(point["folder"] for point in points).items() if count > 1]
     if twice:
         raise UsageError(f"the sweep names a point more than once: {', '.join(twice)}")
