@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -47,7 +46,7 @@ def this_run() -> Run:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode != RunMode.MULTIRUN:
-        return Run(folder, safe_name(",".join(hydra.overrides.task)))
+        return Run(folder, safe_name(",".join(_as_written(hydra.overrides.task))))
     record = Path(hydra.sweep.dir) / "sweep.json"
     plan = Plan(**json.loads(record.read_text(encoding="utf-8")))
     return Run(folder, folder.name, plan.name, plan.mlflow_run_id)
@@ -97,7 +96,9 @@ def _points(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
 
     loader = GlobalHydra.instance().config_loader()
     swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *config.hydra.overrides.task])
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(
+        [*swept, *_as_written(config.hydra.overrides.task)]
+    )
     varying = [override.key_or_group for override in parsed if override.is_sweep_override()]
     constant = [override.key_or_group for override in parsed if not override.is_sweep_override()]
     # Folders are named after what varies.
@@ -117,11 +118,13 @@ def _points(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
     return varying, points
 
 
+def _as_written(overrides: Any) -> list[str]:
+    """Overrides as on the command line; to read them from the list would resolve the interpolations in them."""
+    return cast(list[str], OmegaConf.to_container(overrides, resolve=False))
+
+
 def _without_hydra(config: DictConfig) -> DictConfig:
-    plain = copy.copy(config)
-    with read_write(plain), open_dict(plain):
-        del plain["hydra"]
-    return plain
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _listed(keys: list[str]) -> str:
@@ -131,7 +134,7 @@ def _listed(keys: list[str]) -> str:
 def _claim_folder(config: DictConfig, mode: str) -> Path:
     """Make hydra.run.dir or hydra.sweep.dir; where another process was first, number it, unless the user named it."""
     key = f"hydra.{mode}.dir"
-    named_by_user = any(override.startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+    named_by_user = any(override.startswith(f"{key}=") for override in _as_written(config.hydra.overrides.hydra))
     wanted = Path(OmegaConf.select(config, key)).absolute()
     for record in ("sweep.json", "history.csv"):
         if (wanted / record).exists() and named_by_user:

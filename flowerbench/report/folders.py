@@ -78,7 +78,10 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
     summary = _json(summary_file) if summary_file.is_file() else {}
     history = read_history(folder / "history.csv")
     status = summary.get("status") or "MISSING"
-    config = _config(folder) or dict(_assigned(overrides))
+    assigned = dict(_assigned(overrides))
+    # A config group that the sweep varied is no key of the config, but what its points are known by.
+    groups = {key: assigned[key] for key in plan.get("varying", ()) if key in assigned}
+    config = groups | (_config(folder) or assigned)
     facts = outcome(status, summary, history) | {
         "reason": summary.get("reason") or ("it has no summary.json" if history and not summary else None),
         # A run that failed early had no time to note it.

@@ -113,10 +113,20 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
         pairs = runs.loc[~runs[key].map(is_unset) & ~runs["epochs"].map(is_unset), [key, "epochs"]]
         return all(_comparable(a) == _comparable(b) for a, b in pairs.itertuples(index=False))
 
+    def follows_group(key: str) -> bool:
+        """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`."""
+        group = key.partition(".")[0]
+        if group == key or group not in runs:
+            return False
+        pairs = {(_comparable(a), _comparable(b)) for a, b in zip(runs[group], runs[key], strict=True)}
+        return len(pairs) == len({choice for choice, _ in pairs})
+
     def is_setting(key: str) -> bool:
+        if follows_epochs(key) or follows_group(key):
+            return False
         return not any(key == name or key.startswith(f"{name}.") for name in _NOT_SETTINGS)
 
-    differing = [key for key in keys if is_setting(key) and len(values(key)) > 1 and not follows_epochs(key)]
+    differing = [key for key in keys if is_setting(key) and len(values(key)) > 1]
     return [key for key in keys if key in differing or key in named]
 
 

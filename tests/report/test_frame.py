@@ -86,7 +86,20 @@ def test_overrides_are_read_as_hydra_does(tmp_path: Path):
     runs = frame.load(write_plan(tmp_path, ["optim.lr", "optim"], [point])).runs
     assert list(runs["data.name"]) == ["a b"]
     assert list(runs["model.weights"]) == [None]
-    assert list(runs["settings"]) == ["batch_size=16, optim=adamw, optim.lr=0.0001"]
+    assert list(runs["settings"]) == ["batch_size=16, optim.lr=0.0001, optim=adamw"]
+
+
+def test_a_group_that_a_sweep_varied_stands_for_what_it_settles(tmp_path: Path):
+    classes = {"sgd": ("torch.optim.SGD", 0.001), "adamw": ("torch.optim.AdamW", 0.0003)}
+    points = [[f"optim={name}", f"seed={seed}"] for name in classes for seed in (0, 1)]
+    home = write_plan(tmp_path, ["optim", "seed"], points)
+    for choice, seed in points:
+        target, rate = classes[choice.removeprefix("optim=")]
+        told = config(optim={"_target_": target, "lr": rate}) | {"seed": int(seed[-1])}
+        write_run(home / f"{choice}_{seed}".replace("=", "-"), told, steps([90]))
+    assert list(frame.load(home).runs["settings"]) == [
+        f"batch_size=16, epochs=4, {choice}, {seed}" for choice, seed in points
+    ]
 
 
 def test_interpolations_are_resolved_where_they_can_be(tmp_path: Path):
