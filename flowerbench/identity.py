@@ -9,8 +9,22 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# What names where and how a run happens, but never changes its numbers.
-NOT_IDENTITY = ("tracking", "device", "data.name", "data.root", "data.url", "data.workers", "data.on_bad_image")
+# What never changes the numbers: where and how a run happens, and what its facts say better (the contents of photos
+# and weights, wherever they lie).
+NOT_IDENTITY = (
+    "tracking",
+    "device",
+    "model.weights",
+    "data.name",
+    "data.root",
+    "data.url",
+    "data.sha256",
+    "data.bytes",
+    "data.paper_photos",
+    "data.synthetic",
+    "data.workers",
+    "data.on_bad_image",
+)
 
 
 def safe_name(overrides: str) -> str:
