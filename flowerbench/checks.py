@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,12 +17,14 @@ from flowerbench.identity import flat
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse a config with an unknown key or a value out of range.
+    """Refuse a config with an unknown key, a value out of range, or what torch does not know.
 
     Types were checked by OmegaConf when the config was composed.
     Raises UsageError naming each such key, its value and what is allowed, in one line.
     """
     problems = [*_unknown_and_out_of_range(cfg, Config, ""), *_open_problems(cfg)]
+    if not problems:
+        problems += [*_contradictions(cfg), *_misfits(cfg)]
     if problems:
         raise UsageError("; ".join(problems))
 
@@ -52,8 +56,42 @@ def _open_problems(cfg: DictConfig) -> Iterator[str]:
             allowed = OPEN_RANGES.get(name)
             if allowed and not allowed.test(value):
                 yield f"{name}={value} is not allowed: {allowed.words}"
-            elif isinstance(value, float) and not math.isfinite(value):
-                yield f"{name}={value} is not allowed: a finite number"
+            elif any(isinstance(v, float) and not math.isfinite(v) for v in _as_list(value)):
+                yield f"{name}={value} is not allowed: finite numbers only"
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _contradictions(cfg: DictConfig) -> Iterator[str]:
+    if cfg.data.validation == "augmented" and cfg.data.augmentation is None:
+        yield "data.validation=augmented is not allowed with data.augmentation=null: there is nothing to augment with"
+    weights = cfg.model.weights
+    if weights not in (None, "imagenet") and not Path(weights).expanduser().is_file():
+        yield f"model.weights={weights} is not a file: name a state dict, imagenet or null"
+
+
+def _misfits(cfg: DictConfig) -> Iterator[str]:
+    """What only torch can tell: whether it has such a model, and whether its classes take such arguments."""
+    from hydra.utils import get_class
+
+    from flowerbench import model
+
+    if misfit := model.unknown_name(cfg.model.name):
+        yield misfit
+    for group in ("optim", "schedule"):
+        target = cfg[group]._target_
+        try:
+            taken = inspect.signature(get_class(target)).parameters
+        except Exception as error:
+            yield f"{group}._target_={target} is no class that can be imported: {' '.join(str(error).split())}"
+            continue
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+            continue
+        for key in cfg[group]:
+            if not str(key).startswith("_") and key not in taken:
+                yield f"{group}.{key} is no argument of {target}: it takes {', '.join(list(taken)[1:])}"
 
 
 def allowed_words(key: str) -> str | None:

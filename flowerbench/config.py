@@ -7,6 +7,7 @@ Nothing here imports torch or MLflow, so that `--help` and `--cfg job` answer at
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ def _pair(words: str, test: Callable[[float, float], bool]) -> Allowed:
     return Allowed(words, is_allowed)
 
 
-_COUNT = _number("a whole number, 1 or more", lambda v: v >= 1)
-_NATURAL = _number("a whole number, 0 or more", lambda v: v >= 0)
+_COUNT = _number("a whole number, 1 or more", lambda v: isinstance(v, int) and v >= 1)
+_NATURAL = _number("a whole number, 0 or more", lambda v: isinstance(v, int) and v >= 0)
 _SEED = _number("a whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
 _SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
 _POSITIVE = _number("a number above 0", lambda v: v > 0)
@@ -123,7 +124,7 @@ class Config:
     seed: int = _key(_SEED)
     image_size: int = _key(_number("pixels, 8 to 4096", lambda v: 8 <= v <= 4096))
     device: str = _key(
-        Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: v.partition(":")[0] in ("auto", "cpu", "mps", "cuda"))
+        Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)))
     )
     precision: str = _key(_one_of("fp32", "bf16"))
     data: Data = _key()

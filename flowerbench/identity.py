@@ -59,7 +59,7 @@ def identity(cfg: DictConfig, facts: Mapping[str, str]) -> str:
     `facts` are what the config only points at: the fingerprints of photos and split, the hash of the weights.
     """
     numbers = {
-        key: value
+        key: float(value) if isinstance(value, int) else value  # 1 and 1.0 are one learning rate
         for key, value in flat(cfg).items()
         if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
     }

@@ -44,13 +44,12 @@ def facts(cfg: Config, photos: Photos, parts: Split, network: nn.Module, device:
     }
 
 
-def tags(known: Mapping[str, Any], name: str, sweep: str | None) -> dict[str, str]:
+def tags(known: Mapping[str, Any]) -> dict[str, str]:
     """The facts that MLflow is to find a run by."""
     versions = ", ".join(f"{package} {version}" for package, version in known["versions"].items())
     found = {key: str(known[key]) for key in ("identity", "protocol", "photos", "split", "weights", "device")}
     tagged = {f"flowerbench.{key}": value for key, value in found.items()}
-    tagged |= {"flowerbench.name": name, "flowerbench.versions": versions}
-    return tagged | ({"flowerbench.sweep": sweep} if sweep else {})
+    return tagged | {"flowerbench.versions": versions}
 
 
 def opening_line(known: Mapping[str, Any]) -> str:
@@ -82,5 +81,6 @@ def state(
         "epoch": epoch.epoch,
         "val_accuracy": epoch.val_accuracy,
         "classes": list(photos.classes),
-        "config": dict(params),
+        # An address of a store may hold a password.
+        "config": {key: value for key, value in params.items() if not key.startswith("tracking.")},
     }

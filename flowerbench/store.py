@@ -48,7 +48,6 @@ class RunFolder:
         if (self.path / "history.csv").exists():
             self._lock.release()
             raise UsageError(f"{self.path} holds a run already: name another hydra.run.dir, or remove it")
-        self._append(",".join(HISTORY))
         self._summarise("RUNNING")
         return self
 
@@ -78,7 +77,8 @@ class RunFolder:
             kept = {key: value for key, value in state.items() if key not in ("optimizer", "scheduler")}
             self._checkpoint("best.pt", kept)
             self._predictions(epoch, photos, split)
-        self._append(",".join(repr(getattr(epoch, name)) for name in HISTORY))
+        row = ",".join(repr(getattr(epoch, name)) for name in HISTORY)
+        self._append(row if self.epochs_done else f"{','.join(HISTORY)}\n{row}")
         self.epochs_done = epoch.epoch
         self._summarise("RUNNING")
 

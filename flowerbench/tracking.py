@@ -52,13 +52,13 @@ def run(
     try:
         tracker.params(params)
         yield tracker
+        tracker.end("FINISHED", folder)
     except Exception as error:
         tracker.end("FAILED", folder, error)
         raise
     except BaseException:
         tracker.end("KILLED", folder)
         raise
-    tracker.end("FINISHED", folder)
 
 
 def start_sweep(tracking: Tracking, name: str, points: int) -> str | None:

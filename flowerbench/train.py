@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
-from typing import Any, cast
+from typing import cast
 
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import checks, config, errors, identity, sweep
+from flowerbench import checks, config, errors, identity, interrupt, sweep
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +25,9 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
 
     params = identity.flat(cast(DictConfig, cfg))
     with (
-        tracking.run(cfg.tracking, params=params, name=run.name, parent=run.parent, folder=run.folder) as tracker,
+        tracking.run(
+            cfg.tracking, params=params, name=run.name, parent=run.parent, folder=run.folder, tags=run.tags
+        ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
         EpochBar(cfg.epochs) as bar,
     ):
@@ -40,15 +40,21 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
         placement = engine.place(network, device, cfg.precision, cfg.data)
         optimizer = errors.blamed_on("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
         scheduler = errors.blamed_on("schedule", instantiate, cfg.schedule, _args_=[optimizer])
-        stream = batches.Batches(photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed)
+        stream = batches.Batches(
+            photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed, device=device
+        )
 
         facts = provenance.facts(cfg, photos, parts, network, device)
         folder.know(**facts, mlflow_run_id=tracker.run_id)
-        tracker.tag(provenance.tags(facts, run.name, run.sweep))
+        tracker.tag(provenance.tags(facts))
         tracker.data(cfg.data.name, parts.fingerprint)
         log.info(provenance.opening_line(facts))
 
-        for epoch in engine.fit(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch=bar):
+        def on_batch(part: str, done: int, total: int) -> None:
+            interrupt.check()
+            bar(part, done, total)
+
+        for epoch in engine.fit(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch):
             folder.record(epoch, provenance.state(epoch, network, optimizer, scheduler, photos, params), photos, parts)
             tracker.log(epoch)
             log.info(bar.finish(epoch, is_best=epoch is folder.best))
@@ -64,30 +70,16 @@ config.register()
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
 def run(cfg: DictConfig) -> float:
     """One point, called by Hydra: an error is told and logged here, where it happens, whatever launched the point."""
-    _stop_on_sigterm()
+    interrupt.listen()
     try:
         checks.check(cfg)
         return train(cast(config.Config, cfg), sweep.this_run())
     except Exception as error:
-        if errors.is_usage(error) or isinstance(error, errors.RunError):
+        if isinstance(error, errors.UsageError | errors.RunError):
             log.error("flowerbench: %s", errors.one_line(error))
         else:
             log.exception("flowerbench: the run failed")
-        sweep.leave(errors.USAGE if errors.is_usage(error) else errors.FAILED, error)
-
-
-def _stop_on_sigterm() -> None:
-    """Let SIGTERM end a run as Ctrl-C does; only a main thread may say so, and some launchers have others."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    main_process = os.getpid()
-
-    def stop(number: int, frame: Any) -> None:
-        if os.getpid() != main_process:
-            os._exit(128 + number)
-        raise KeyboardInterrupt(number)
-
-    signal.signal(signal.SIGTERM, stop)
+        sweep.leave(errors.USAGE if isinstance(error, errors.UsageError) else errors.FAILED, error)
 
 
 def main() -> None:

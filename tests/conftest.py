@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import DictConfig
 from PIL import Image
 
 from flowerbench import config
+
+# A busy machine is no reason to fail a property.
+settings.register_profile("flowerbench", deadline=None)
+settings.load_profile("flowerbench")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -45,7 +45,7 @@ def test_every_option_is_allowed(compose_config, group):
         ("optim.lr=true", "a number above 0"),
         ("optim.lr=null", "a number above 0"),
         ("optim.momentum=1", "a number from 0, below 1"),
-        ("+optim.dampening=inf", "a finite number"),
+        ("+optim.dampening=inf", "finite numbers only"),
         ("schedule.step_size=0", "a whole number, 1 or more"),
         ("tracking.experiment=''", "a name"),
     ],
@@ -62,6 +62,35 @@ def test_out_of_range_names_key_value_and_what_is_allowed(compose_config, overri
     assert "\n" not in message
 
 
+def test_whole_numbers_are_whole_and_devices_are_devices(compose_config):
+    for override in ("schedule.step_size=2.5", "+optim.betas=[nan,2]", "device=cuda:abc", "device=auto:7"):
+        with pytest.raises(UsageError, match=r"is not allowed"):
+            checks.check(compose_config(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=resnet81", "model.name=resnet81 is no classifier of torchvision: did you mean"),
+        ("model.weights=nowhere.pth", "model.weights=nowhere.pth is not a file: name a state dict, imagenet or null"),
+        ("+optim.sped=3", "optim.sped is no argument of torch.optim.SGD: it takes lr, momentum"),
+        ("optim._target_=torch.optim.Sgd", "optim._target_=torch.optim.Sgd is no class that can be imported: "),
+        ("data={augmentation:null,validation:augmented}", "data.validation=augmented is not allowed with"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_is_loaded(compose_config, override, message):
+    with pytest.raises(UsageError) as raised:
+        checks.check(compose_config(override))
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("experiment", ["paper", "quickstart"])
+@pytest.mark.parametrize("optim", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["step", "constant", "cosine"])
+def test_every_optimiser_and_schedule_goes_with_every_experiment(compose_config, experiment, optim, schedule):
+    checks.check(compose_config(f"experiment={experiment}", f"optim={optim}", f"schedule={schedule}"))
+
+
 @pytest.mark.parametrize("key", ["foo", "data.colour", "model.widht", "data.augmentation.shear"])
 def test_an_added_key_that_nothing_reads_is_refused(compose_config, key):
     with pytest.raises(UsageError, match=rf"^{key} is not a key of the config"):
@@ -69,7 +98,7 @@ def test_an_added_key_that_nothing_reads_is_refused(compose_config, key):
 
 
 def test_arguments_of_torchs_own_classes_may_be_added(compose_config):
-    checks.check(compose_config("+optim.nesterov=true", "+schedule.last_epoch=-1", "+model.kwargs.width_mult=0.5"))
+    checks.check(compose_config("+optim.nesterov=true", "+schedule.last_epoch=-1", "+model.kwargs.norm_layer=x"))
 
 
 def test_a_group_without_a_class_is_refused(compose_config):

@@ -58,7 +58,15 @@ def test_what_changes_the_numbers_changes_the_identity(compose_config, override)
 
 
 @pytest.mark.parametrize(
-    "override", ["tracking=none", "device=cpu", "data.root=/elsewhere", "data.workers=3", "tracking.experiment=other", "model.weights=w.pth"]
+    "override",
+    [
+        "tracking=none",
+        "device=cpu",
+        "data.root=/elsewhere",
+        "data.workers=3",
+        "tracking.experiment=other",
+        "model.weights=w.pth",
+    ],
 )
 def test_what_does_not_change_the_numbers_does_not(compose_config, override):
     assert identity(compose_config(override), FACTS) == identity(compose_config(), FACTS)

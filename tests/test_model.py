@@ -83,11 +83,12 @@ def test_weights_without_a_head_are_taken(tmp_path):
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
 
-def test_a_head_that_fits_is_taken_too(tmp_path):
+def test_a_head_is_never_taken_even_if_its_size_fits(tmp_path):
     state = small().state_dict()
     torch.save(state, tmp_path / "w.pth")
     loaded = small(weights=tmp_path / "w.pth").state_dict()
-    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+    assert torch.equal(loaded["features.0.0.weight"], state["features.0.0.weight"])
+    assert not torch.equal(loaded["classifier.1.weight"], state["classifier.1.weight"])
 
 
 def test_weights_that_do_not_fit_are_refused_with_their_keys(tmp_path):

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ def test_the_tables_of_the_paper_are_those_of_the_committed_sweep():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_commands(tmp_path):
     write_photos(tmp_path / "photos", {"daisy": 20, "rose": 20})
     (tmp_path / "my_options" / "optim").mkdir(parents=True)
@@ -83,8 +85,11 @@ def test_the_commands(tmp_path):
 
 def look_at_mlflow(folder: Path, environment: dict[str, str]) -> None:
     """`mlflow ui` in the folder of the runs shows their experiment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", "5077", "--workers", "1"],
+        [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
         cwd=folder,
         env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
         stdout=subprocess.DEVNULL,
@@ -95,7 +100,7 @@ def look_at_mlflow(folder: Path, environment: dict[str, str]) -> None:
         deadline = time.monotonic() + 120
         while True:
             try:
-                query = "http://127.0.0.1:5077/api/2.0/mlflow/experiments/get-by-name?experiment_name=flowerbench"
+                query = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=flowerbench"
                 with urllib.request.urlopen(query, timeout=5) as answer:
                     assert b"flowerbench" in answer.read()
                 return

@@ -10,7 +10,6 @@ import pytest
 
 pytestmark = pytest.mark.long
 
-# The first row of each committed sweep's history is the numbers' witness: a change that moves them shows here.
 COMMITTED = Path(__file__).parents[1] / "multirun" / "paper_mobilenet_v2_160px"
 
 
@@ -55,7 +54,7 @@ def test_a_sweep_on_a_part_of_the_photos(flowerbench, tmp_path, subset, backbone
 
 
 def test_the_first_epoch_of_the_committed_sweep_comes_out_again(flowerbench, tmp_path, real_photos, backbone):
-    """The whole data set at full size, one epoch: to the last digit on the kind of machine that made it."""
+    """The whole data set at full size, one epoch: the same photos, split and weights, and the numbers near enough."""
     committed = COMMITTED / "batch_size-16_epochs-20"
     done = flowerbench(
         "train",

@@ -87,7 +87,7 @@ def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
     if os.name == "nt":
         pytest.skip("signals of POSIX")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    arguments = ["--multirun", *small, "epochs=1,5000", "tracking=none"]
+    arguments = ["--multirun", *small, "epochs=1,5000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "flowerbench.train", *arguments],
         cwd=tmp_path,
@@ -105,7 +105,7 @@ def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
             assert time.monotonic() < deadline, "it did not get going"
             time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 143, errors
@@ -113,6 +113,14 @@ def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
     assert status(only_sweep(tmp_path) / "epochs-5000") == "KILLED"
     assert "KILLED" in output
     assert "Traceback" not in errors
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("flowerbench").experiment_id])
+    ended = {run.info.run_name: run.info.status for run in runs}
+    parent = only_sweep(tmp_path).relative_to(tmp_path / "multirun").as_posix()
+    assert ended == {parent: "KILLED", "epochs-1": "FINISHED", "epochs-5000": "KILLED"}
 
 
 def test_names_of_points_are_safe_and_hold_what_varies_alone(flowerbench, tmp_path, small):

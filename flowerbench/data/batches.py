@@ -66,6 +66,7 @@ class Batches:
         image_size: int,
         batch_size: int,
         seed: int,
+        device: torch.device | None = None,
         start_method: str | None = None,
     ) -> None:
         self._total, self._batch_size, self._seed = len(photos), batch_size, seed
@@ -78,7 +79,7 @@ class Batches:
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context=start_method if workers else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=device is not None and device.type == "cuda",
             # A generator of its own: else every pass would draw from the one that dropout draws from.
             generator=torch.Generator(),
         )

@@ -51,8 +51,11 @@ def photos(url: str, folder: Path, *, sha256: str | None, size: int | None) -> P
                     fetch(url, archive, sha256=sha256, size=size)
                 try:
                     unpack(archive, folder)
-                finally:
-                    archive.unlink()
+                except UsageError:
+                    if sha256 is None:  # then the archive itself may be what is wrong
+                        archive.unlink()
+                    raise
+                archive.unlink()
     except OSError as error:
         raise UsageError(f"data.root: cannot put photos at {folder}: {error.strerror or error}") from error
     return folder

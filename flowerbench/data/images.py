@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ import PIL
 from PIL import Image, ImageOps
 
 from flowerbench import cache
-from flowerbench.atomic import write_text
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +41,12 @@ def read_rgb(path: Path) -> Image.Image:
 def unreadable(root: Path, paths: Sequence[str], fingerprint: str) -> list[str]:
     """Those of `paths` (relative to `root`) that cannot be read, found by reading every one.
 
-    The answer is kept in the cache folder under `fingerprint` (of the files' contents), so that only the first
-    run on the same photos reads them all.
+    That all of them can is noted in the cache folder under `fingerprint` (of the files' contents), so that only the
+    first run on the same photos reads them all. A failure is not: a share of the network may have been away.
     """
-    known = cache.folder() / "checked" / f"{fingerprint}_pillow-{PIL.__version__}.json"
-    if known.is_file():
-        return list(json.loads(known.read_text(encoding="utf-8")))
+    all_readable = cache.folder() / "readable" / f"{fingerprint}_pillow-{PIL.__version__}"
+    if all_readable.is_file():
+        return []
 
     def is_bad(path: str) -> bool:
         try:
@@ -59,6 +58,8 @@ def unreadable(root: Path, paths: Sequence[str], fingerprint: str) -> list[str]:
     log.info("Reading %d photos once, to find those that cannot be read", len(paths))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         bad = [path for path, failed in zip(paths, pool.map(is_bad, paths), strict=True) if failed]
-    known.parent.mkdir(parents=True, exist_ok=True)
-    write_text(known, json.dumps(bad))
+    if not bad:
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, no more
+            all_readable.parent.mkdir(parents=True, exist_ok=True)
+            all_readable.touch()
     return bad

@@ -19,6 +19,7 @@ from flowerbench.errors import UsageError
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "val")
+_OTHER_PARTS = ("valid", "validation", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
 
 def _scan(root: Path) -> Photos:
     given = all((root / part).is_dir() for part in PARTS)
+    if not given and (root / "train").is_dir() and any((root / name).is_dir() for name in _OTHER_PARTS):
+        raise UsageError(f"data.root={root} holds train/ but no val/: name the folder of validation photos val")
     found: list[tuple[str, str, str | None, Path]] = []
     for part in PARTS if given else (None,):
         for name, files in _class_folders(root / part if part else root).items():

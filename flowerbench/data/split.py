@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from flowerbench.config import Data
 from flowerbench.data.sources import Photos
 from flowerbench.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ def split(photos: Photos, cfg: Data) -> Split:
     photos or (`data.stratify`) of each class. Raises UsageError when a part would be empty.
     """
     if any(photos.parts):
+        log.info("train/ and val/ are taken as they are: data.val_fraction, stratify and split_seed have no effect")
         in_train = {index for index, part in enumerate(photos.parts) if part == "train"}
     else:
         in_train = _draw(photos, cfg)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from flowerbench.config import Augmentation
 from flowerbench.data import augment
 
 T = torchvision.transforms
+F = torchvision.transforms.functional
 PAPER = Augmentation(
     rotation=30.0,
     scale=[0.08, 1.0],
@@ -66,28 +69,55 @@ def test_crops_are_distributed_as_torchvisions():
         assert np.abs(steps[0] - steps[1]).max() < 0.05
 
 
-def test_flips_and_jitter_happen_as_often_and_as_strongly_as_asked():
+def test_the_uniform_numbers_are_uniform_and_independent():
     rows = augment.table(0, 1, 4000)
-    uniform = rows[:, :9]
-    assert np.abs(uniform.mean(axis=0) - 0.5).max() < 0.03
+    assert np.abs(rows.mean(axis=0) - 0.5).max() < 0.03
     assert np.abs(np.corrcoef(rows.T) - np.eye(augment.COLUMNS)).max() < 0.08
 
 
-def test_pixels_are_those_of_torchvisions_own_transforms():
-    image, row = picture(), augment.table(0, 1, 1)[0]
-    row[augment._ORDER] = 0.0  # brightness, contrast, saturation
-    row[augment._HORIZONTAL], row[augment._VERTICAL] = 0.1, 0.9
-    row[augment._BRIGHTNESS], row[augment._CONTRAST], row[augment._SATURATION] = 0.0, 0.5, 1.0
-    row[augment._ANGLE] = 0.75
-    top, left, height, width = augment.crop_box(48, 60, row, PAPER)
-    expected = T.RandomRotation((15, 15))(image)
-    expected = T.Resize([32, 32])(expected.crop((left, top, left + width, top + height)))
-    expected = T.RandomHorizontalFlip(1.0)(expected)
-    expected = T.ColorJitter((0.8, 0.8))(expected)
-    expected = T.ColorJitter(0, 0, (1.2, 1.2))(expected)
-    ours = np.asarray(augment.augmented(image, row, 32, PAPER))
-    # Cropping before resizing lets the filter see no pixel beyond the crop, as resized_crop does.
-    assert np.abs(ours.astype(int) - np.asarray(expected).astype(int)).max() <= 1
+def plain(row: np.ndarray) -> np.ndarray:
+    """What torchvision's functions make of the picture with the parameters that a row stands for."""
+    angle, top, left, horizontal, vertical, brightness, contrast, saturation, order = row[:9]
+    turned = F.rotate(picture(), -30 + 60 * angle)
+    box = augment.crop_box(48, 60, row, PAPER)
+    square = F.resized_crop(turned, *box, [32, 32])
+    square = F.hflip(square) if horizontal < 0.5 else square
+    square = F.vflip(square) if vertical < 0.5 else square
+    for name in list(itertools.permutations(["brightness", "contrast", "saturation"]))[int(order * 6)]:
+        factor = {"brightness": brightness, "contrast": contrast, "saturation": saturation}[name]
+        square = getattr(F, f"adjust_{name}")(square, 0.8 + 0.4 * factor)
+    assert 0 <= top < 1
+    assert 0 <= left < 1
+    return np.asarray(square)
+
+
+def test_pixels_are_those_of_torchvisions_functions_in_every_order():
+    rows = augment.table(0, 1, 300)
+    assert {int(order * 6) for order in rows[:, augment._ORDER]} == set(range(6))
+    for row in rows:
+        ours = np.asarray(augment.augmented(picture(), row, 32, PAPER)).astype(int)
+        # The factors, computed another way, differ in their last bit, which may move a rounding.
+        assert np.abs(ours - plain(row)).max() <= 1
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_flips_happen_as_often_as_asked(probability):
+    spec = Augmentation(0.0, [1.0, 1.0], [1.0, 1.0], probability, 0.0, 0.0, 0.0, 0.0)
+    image = Image.new("RGB", (8, 8))
+    image.putpixel((0, 0), (255, 255, 255))
+    rows = augment.table(0, 1, 1000)
+    flipped = [augment.augmented(image, row, 8, spec).getpixel((7, 0))[0] > 0 for row in rows]
+    assert np.mean(flipped) == pytest.approx(probability, abs=0.05)
+
+
+def test_rotations_and_factors_span_what_is_asked():
+    """The whole range of RandomRotation(30) and ColorJitter(0.2), as torchvision's own get_params draws them."""
+    rows = augment.table(0, 1, 4000)
+    angles = -30 + 60 * rows[:, augment._ANGLE]
+    theirs = np.array([T.RandomRotation.get_params([-30.0, 30.0]) for _ in range(4000)])
+    assert np.quantile(angles, [0.01, 0.25, 0.5, 0.75, 0.99]) == pytest.approx(
+        np.quantile(theirs, [0.01, 0.25, 0.5, 0.75, 0.99]), abs=2.5
+    )
 
 
 @pytest.mark.parametrize("size", [(60, 48), (30, 90), (224, 224), (5, 7)])

@@ -98,7 +98,19 @@ def test_all_unreadable_files_are_found(mixed):
     assert images.unreadable(mixed, ALL, "mixed") == ["cut.jpg", "empty.jpg", "text.png"]
 
 
-def test_files_are_read_once_for_the_same_contents(mixed, monkeypatch):
-    found = images.unreadable(mixed, ALL, "once")
+def test_good_files_are_read_once_for_the_same_contents(mixed, monkeypatch):
+    assert images.unreadable(mixed, ["a.jpg", "b.jpg"], "once") == []
     monkeypatch.setattr(images, "read_rgb", lambda path: pytest.fail("read again"))
-    assert images.unreadable(mixed, ALL, "once") == found
+    assert images.unreadable(mixed, ["a.jpg", "b.jpg"], "once") == []
+
+
+def test_a_failure_is_not_remembered(mixed, monkeypatch):
+    with monkeypatch.context() as away:
+        away.setattr(images, "read_rgb", lambda path: Path("no network").read_bytes())
+        assert images.unreadable(mixed, ["a.jpg"], "away") == ["a.jpg"]
+    assert images.unreadable(mixed, ["a.jpg"], "away") == []
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(mixed, monkeypatch):
+    monkeypatch.setenv("FLOWERBENCH_CACHE", str(mixed / "a.jpg" / "cache"))
+    assert images.unreadable(mixed, ["a.jpg"], "anything") == []

@@ -36,6 +36,14 @@ def test_folders_of_train_and_val(load, tmp_path):
     assert list(parts.values()).count("train") == 5
 
 
+@pytest.mark.parametrize("other", ["valid", "test"])
+def test_parts_of_other_names_are_not_taken_for_classes(load, tmp_path, other):
+    write_photos(tmp_path / "train", {"a": 3, "b": 2})
+    write_photos(tmp_path / other, {"a": 3, "b": 2})
+    with pytest.raises(UsageError, match="holds train/ but no val/"):
+        load(tmp_path)
+
+
 def test_what_is_no_photo_is_passed_over(load, tmp_path):
     write_photos(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / "Thumbs.db").touch()
