@@ -22,7 +22,7 @@ def _handlers():
 def test_an_interrupt_that_was_swallowed_is_raised_again(number):
     interrupt.listen()
     interrupt.check()
-    with pytest.raises(KeyboardInterrupt) as raised:  # noqa: PT012 - the signal arrives in the second line
+    with pytest.raises(KeyboardInterrupt) as raised:
         os.kill(os.getpid(), number)
         time.sleep(1)
     assert raised.value.args == (number,)
