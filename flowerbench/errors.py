@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -58,12 +59,18 @@ def blamed_on(group: str, make: Callable[..., Made], *args: Any, **kwargs: Any) 
         raise UsageError(f"{group} cannot be built: {one_line(error.__cause__ or error)}") from error
 
 
+def is_disk_trouble(error: BaseException) -> bool:
+    """True for a full disk, and for a place that cannot be written."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
 def is_usage(error: BaseException) -> bool:
     """True for our own UsageError and for what Hydra and OmegaConf refuse while they compose a config."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    if isinstance(error, UsageError | HydraException | OmegaConfBaseException):
+    if isinstance(error, UsageError | HydraException | OmegaConfBaseException | YAMLError):
         return True
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -94,6 +101,8 @@ def _composition(error: BaseException) -> str:
     cause = str(error.__cause__ or "")
     key = getattr(error.__cause__ or error, "full_key", None) or ""
     if refused := re.search(r"Could not override '([^']+)'", text):
+        if refused[1] in known_keys():
+            return f"{refused[1]} cannot be replaced as a whole: add to it with +{refused[1]}.NAME=VALUE"
         near = difflib.get_close_matches(refused[1], known_keys(), n=1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
         return f"{refused[1]} is not a key of the config: {hint}"

@@ -126,8 +126,8 @@ def _from_file(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a file that is no checkpoint raises anything
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(f"model.weights={path} cannot be read as a state dict: {reason}") from error
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UsageError(f"model.weights={path} is not a file that torch saved a state dict in ({reason})") from error
     if isinstance(loaded, Mapping):
         for wrapper in ("model", "state_dict"):
             if isinstance(loaded.get(wrapper), Mapping):

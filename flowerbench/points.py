@@ -31,7 +31,7 @@ def plan(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
         [*swept, *as_written(config.hydra.overrides.task)]
     )
     varying = [override.key_or_group for override in parsed if override.is_sweep_override()]
-    constant = [override.key_or_group for override in parsed if not override.is_sweep_override()]
+    constant = [override.key_or_group for override in parsed if override.key_or_group not in varying]
     # Folders are named after what varies.
     listed = ",".join(map(_quoted, constant))
     config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{listed}]")
@@ -57,7 +57,10 @@ def claim_folder(config: DictConfig, mode: str) -> Path:
     """
     key = f"hydra.{mode}.dir"
     named_by_user = any(override.startswith(f"{key}=") for override in as_written(config.hydra.overrides.hydra))
-    wanted = Path(OmegaConf.select(config, key)).absolute()
+    # Left relative where it is: the working folder may have a name that Hydra would take for an interpolation.
+    wanted = Path(OmegaConf.select(config, key))
+    if wanted.exists() and not wanted.is_dir():
+        raise UsageError(f"{key}={wanted} is a file: name a folder")
     for record in _RECORDS:
         if (wanted / record).exists() and named_by_user:
             raise UsageError(f"{key}={wanted} holds results already ({record}): name another folder, or remove it")

@@ -52,13 +52,18 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self._summarise("FINISHED")
-        elif isinstance(error, Exception):
-            self._summarise("FAILED", one_line(error))
-        else:
-            self._summarise("KILLED", "stopped by Ctrl-C or a signal")
-        self._lock.release()
+        try:
+            if error is None:
+                self._summarise("FINISHED")
+            elif isinstance(error, Exception):
+                self._summarise("FAILED", one_line(error))
+            else:
+                self._summarise("KILLED", "stopped by Ctrl-C or a signal")
+        except OSError:
+            if error is None:
+                raise  # else the disk that is full has told the user already
+        finally:
+            self._lock.release()
 
     def know(self, **facts: Any) -> None:
         """Add what has become known about the run to its summary."""

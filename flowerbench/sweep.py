@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,7 +51,7 @@ def this_run() -> Run:
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode != RunMode.MULTIRUN:
         return Run(folder, safe_name(",".join(points.as_written(hydra.overrides.task))))
-    record = Path(hydra.sweep.dir) / "sweep.json"
+    record = Path(hydra.runtime.cwd, hydra.sweep.dir, "sweep.json")
     plan = Plan(**json.loads(record.read_text(encoding="utf-8")))
     return Run(folder, folder.name, plan.name, plan.mlflow_run_id)
 
@@ -82,12 +82,24 @@ class Sweep(Callback):
             varying, planned = points.plan(config)
             folder = points.claim_folder(config, "sweep")
             home = Path("multirun").absolute()
-            name = folder.relative_to(home).as_posix() if folder.is_relative_to(home) else folder.name
+            place = folder.absolute()
+            name = place.relative_to(home).as_posix() if place.is_relative_to(home) else folder.name
+            plan = Plan(name, None, varying, planned)
+            try:
+                # Of two sweeps that were given one folder at the same moment, one makes this file.
+                (folder / "sweep.json").touch(exist_ok=False)
+            except FileExistsError:
+                raise errors.UsageError(f"hydra.sweep.dir={folder} was just taken by another sweep") from None
+            _write(plan, folder)
             from flowerbench import tracking
 
-            plan = Plan(name, tracking.start_sweep(config.tracking, name, len(planned)), varying, planned)
-            atomic.write_text(folder / "sweep.json", json.dumps(asdict(plan), indent=2, ensure_ascii=False) + "\n")
+            plan = replace(plan, mlflow_run_id=tracking.start_sweep(config.tracking, name, len(planned)))
+            _write(plan, folder)
             _driven.append((folder, plan, config))
+
+
+def _write(plan: Plan, folder: Path) -> None:
+    atomic.write_text(folder / "sweep.json", json.dumps(asdict(plan), indent=2, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -122,17 +134,17 @@ def _sum_up(folder: Path, plan: Plan, config: DictConfig, status: str) -> None:
     from flowerbench.mlflow_store import without_password
     from flowerbench.report import frame
 
-    note = ""
+    note, full = "", folder / "report.md"
     try:
         runs = frame.load(folder)
         note = report.summary(runs)
-        atomic.write_text(folder / "report.md", report.markdown(runs))
+        atomic.write_text(full, report.markdown(runs))
+    except OSError as error:
+        print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
     finally:
         tracking.finish_sweep(config.tracking, plan.mlflow_run_id, note, status)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     uri = without_password(config.tracking.uri) if config.tracking.uri else "none"
     look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
-    print(f"\n{note}\n\nMLflow store: {uri}{look}\nRun folders:  {shown}\nFull report:  {shown / 'report.md'}")
+    print(f"\n{note}\n\nMLflow store: {uri}{look}\nRun folders:  {folder}\nFull report:  {full}")

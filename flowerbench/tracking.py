@@ -187,10 +187,13 @@ def _send_files(client: MlflowClient, run_id: str, folder: Path) -> None:
 
 
 def _send_figures(client: MlflowClient, run_id: str, folder: Path) -> None:
+    import warnings
+
     import pandas as pd
 
     from flowerbench.report import plots
 
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")
     history, predictions = folder / "history.csv", folder / "val_predictions.csv"
     if history.is_file() and len(epochs := pd.read_csv(history)):
         client.log_figure(run_id, plots.curves(epochs), "curves.png")

@@ -75,7 +75,7 @@ def run(cfg: DictConfig) -> float:
         checks.check(cfg)
         return train(cast(config.Config, cfg), sweep.this_run())
     except Exception as error:
-        if isinstance(error, errors.UsageError | errors.RunError):
+        if isinstance(error, errors.UsageError | errors.RunError) or errors.is_disk_trouble(error):
             log.error("flowerbench: %s", errors.one_line(error))
         else:
             log.exception("flowerbench: the run failed")

@@ -132,6 +132,24 @@ def test_names_of_points_are_safe_and_hold_what_varies_alone(flowerbench, tmp_pa
     assert all(re.fullmatch(r"data\.augmentation\.scale-[\d._]+_[0-9a-f]{8}", name) for name in names)
 
 
+def test_it_works_in_a_folder_of_an_odd_name(flowerbench, tmp_path, small):
+    odd = tmp_path / "it's an odd=name, indeed"
+    odd.mkdir()
+    arguments = ["epochs=1", "seed=0,1", "tracking=none", "hydra.sweep.subdir=point-${hydra.job.num}"]
+    done = flowerbench("train", "--multirun", *small, *arguments, cwd=odd)
+    assert done.returncode == 0, done.stderr
+    assert len(list(odd.glob("multirun/*/*/point-*/best.pt"))) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_folder_that_cannot_be_made_is_one_line(flowerbench, small):
+    for arguments in (["hydra.run.dir=/dev/full/x"], ["--multirun", "seed=0,1", "hydra.sweep.dir=/dev/full/x"]):
+        done = flowerbench("train", *arguments, *small, "tracking=none")
+        assert done.returncode == 2
+        assert done.stderr.startswith("flowerbench: ")
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_a_sweep_folder_may_be_named(flowerbench, tmp_path, small):
     done = flowerbench(
         "train", "--multirun", *small, "epochs=1", "seed=0,1", "tracking=none", "hydra.sweep.dir=multirun/mine"

@@ -31,6 +31,10 @@ def read_rgb(path: Path) -> Image.Image:
             # Pillow clips 16-bit greys to 8 bits instead of scaling them.
             scaled = (np.asarray(upright, dtype=np.float64) / 257).clip(0, 255).round()
             upright = Image.fromarray(scaled.astype(np.uint8))
+        if upright.mode == "F":
+            # Floats are shades from 0 to 1, or else from 0 to 255; Pillow knows the second only.
+            shades = np.asarray(upright)
+            upright = Image.fromarray((shades * (255 if shades.max() <= 1 else 1)).clip(0, 255).astype(np.uint8))
         if upright.has_transparency_data:
             layered = upright.convert("RGBA")
             white = Image.new("RGBA", layered.size, "white")

@@ -104,7 +104,13 @@ def _below_single_folders(root: Path) -> Path:
 def _image_files(folder: Path, *, deep: bool = True) -> list[Path]:
     found = []
     for path, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if deep and not name.startswith(".")]
+        here = Path(path).resolve()
+        # A link to a folder that this one lies in would go round for ever.
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if deep and not name.startswith(".") and not here.is_relative_to(Path(path, name).resolve())
+        ]
         files = (Path(path, name) for name in names if not name.startswith("."))
         found += [file for file in files if file.suffix.lower() in images.SUFFIXES]
     return found
@@ -128,6 +134,9 @@ def _scan(root: Path) -> Photos:
         seen = f"found photos of {classes[0]} only" if classes else "found no photos"
         raise UsageError(f"data.root={root} must hold one folder of photos for each of two or more classes: {seen}")
     found.sort(key=lambda row: row[:2])
+    for _, path, *_ in found:
+        if not path.isprintable():
+            raise UsageError(f"data.root={root}: rename {path!r}, whose name cannot be written in a table")
     return Photos(
         root=root,
         classes=classes,
@@ -140,14 +149,14 @@ def _scan(root: Path) -> Photos:
 
 def _digests(files: Sequence[Path]) -> tuple[str, ...]:
     def digest(file: Path) -> str:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        try:
+            with file.open("rb") as opened:
+                return hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError:
+            return ""  # it is found again among the files that cannot be read as images
 
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return tuple(pool.map(digest, files))
-    except OSError as error:
-        raise UsageError(f"data.root: cannot read {error.filename}: {error.strerror}") from error
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return tuple(pool.map(digest, files))
 
 
 def _without(photos: Photos, bad: set[str]) -> Photos:

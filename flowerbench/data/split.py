@@ -41,7 +41,7 @@ def split(photos: Photos, cfg: Data) -> Split:
     if not train or not val:
         raise UsageError(
             f"{len(photos)} photos leave {len(train)} for training and {len(val)} for validation: "
-            "both need one at least (data.val_fraction)"
+            "both need one at least (data.val_fraction, or the folders train/ and val/; identical photos stay together)"
         )
     return Split(train, val, _fingerprint(photos, val))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowerbench.errors import UsageError
+from flowerbench.errors import UsageError, one_line
 from flowerbench.identity import flat
 from flowerbench.report.record import Record, Row, outcome
 from flowerbench.store import HISTORY
@@ -121,11 +121,15 @@ def _config(folder: Path) -> dict[str, Any]:
     """The flat config of a run folder; empty where Hydra has left none."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     file = folder / ".hydra" / "config.yaml"
     if not file.is_file():
         return {}
-    config = OmegaConf.load(file)
+    try:
+        config = OmegaConf.load(file)
+    except (YAMLError, OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read ({one_line(error)}): restore it, or remove it") from None
     assert isinstance(config, DictConfig)
     try:
         return flat(config)

@@ -102,7 +102,7 @@ def server(monkeypatch) -> Iterator[Server]:
 @pytest.fixture
 def fetch(server, tmp_path) -> Callable[..., Path]:
     def fetched(**more) -> Path:
-        arguments = {"url": server.url, "sha256": SUM, "size": len(BODY), "timeout": 5} | more
+        arguments = {"url": server.url, "sha256": SUM, "size": len(BODY), "timeout": 30} | more
         return download.fetch(arguments.pop("url"), tmp_path / "photos.tgz", **arguments)
 
     return fetched
@@ -160,7 +160,7 @@ def test_wherever_it_breaks_every_byte_is_sent_once(cuts):
         patch.setenv("no_proxy", "*")
         patch.setattr(download, "PAUSES", (0.0, 0.0))
         server.plan = [Answer(send=cut) for cut in cuts]
-        file = download.fetch(server.url, Path(folder, "file"), sha256=SUM, size=len(BODY), timeout=5)
+        file = download.fetch(server.url, Path(folder, "file"), sha256=SUM, size=len(BODY), timeout=30)
         assert file.read_bytes() == BODY
         starts = [sum(cuts[:n]) for n in range(len(cuts) + 1)]
         assert server.ranges == [f"bytes={start}-" if start else None for start in starts]
@@ -433,7 +433,7 @@ def test_two_processes_fetch_once(server, tmp_path):
     assert "waiting for it" in second.stderr.readline()
     server.over.set()
     for process in (first, second):
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
         assert process.returncode == 0, told
     assert files(tmp_path / "photos.tgz") == FLOWERS
     assert server.ranges == [None, "bytes=100-"]

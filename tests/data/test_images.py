@@ -55,6 +55,12 @@ def test_sixteen_bit_grey_keeps_its_shades(tmp_path):
     assert images.read_rgb(tmp_path / "photo.png").getpixel((3, 3)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize("scale", [1.0, 255.0])
+def test_floats_keep_their_shades(tmp_path, scale):
+    Image.fromarray(np.full((8, 8), 0.5 * scale, dtype=np.float32)).save(tmp_path / "photo.tiff")
+    assert images.read_rgb(tmp_path / "photo.tiff").getpixel((3, 3)) == (127, 127, 127)
+
+
 def test_what_is_transparent_becomes_white(tmp_path):
     image = half_and_half("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 10, 20))

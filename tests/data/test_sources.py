@@ -89,9 +89,24 @@ def test_no_folder_named_is_refused(compose_config):
 
 def test_all_unreadable_files_are_named_in_one_error(load, tmp_path):
     write_photos(tmp_path, {"a": 4, "b": 4})
-    for name in ("a/000.png", "b/003.png"):
-        (tmp_path / name).write_bytes(b"broken")
+    (tmp_path / "a/000.png").write_bytes(b"broken")
+    (tmp_path / "b/003.png").unlink()
+    (tmp_path / "b/003.png").symlink_to("nowhere.png")
     with pytest.raises(UsageError, match=r"2 of 8 files in .* a/000\.png, b/003\.png\. .*data\.on_bad_image=skip"):
+        load(tmp_path)
+    assert len(load(tmp_path, "data.on_bad_image=skip")) == 6
+
+
+def test_a_link_to_a_folder_around_it_does_not_go_round(load, tmp_path):
+    write_photos(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert load(tmp_path).per_class == {"a": 2, "b": 2}
+
+
+def test_a_name_that_no_table_can_hold_is_refused(load, tmp_path):
+    write_photos(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "a" / "000.png").rename(tmp_path / "a" / "new\nline.png")
+    with pytest.raises(UsageError, match="rename 'a/new"):
         load(tmp_path)
 
 
