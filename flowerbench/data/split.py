@@ -43,6 +43,10 @@ def split(photos: Photos, cfg: Data) -> Split:
             f"{len(photos)} photos leave {len(train)} for training and {len(val)} for validation: "
             "both need one at least (data.val_fraction, or the folders train/ and val/; identical photos stay together)"
         )
+    trained = {photos.labels[index] for index in train}
+    for label, name in enumerate(photos.classes):
+        if label not in trained:
+            log.warning("No photo of %s is in training: the model cannot learn it", name)
     return Split(train, val, _fingerprint(photos, val))
 
 

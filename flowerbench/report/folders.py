@@ -83,7 +83,7 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
     groups = {key: assigned[key] for key in plan.get("varying", ()) if key in assigned}
     config = groups | (_config(folder) or assigned)
     facts = outcome(status, summary, history) | {
-        "reason": summary.get("reason") or ("it has no summary.json" if history and not summary else None),
+        "reason": summary.get("reason") or _what_is_missing(summary, history),
         # A run that failed early had no time to note it.
         "protocol": summary.get("protocol") or config.get("data.validation"),
         "split": summary.get("split"),
@@ -101,6 +101,14 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
         history=history,
         varying=tuple(plan.get("varying", ())),
     )
+
+
+def _what_is_missing(summary: Mapping[str, Any], history: Sequence[Row]) -> str | None:
+    if history and not summary:
+        return "it has no summary.json"
+    if summary.get("epochs_done") and not history:
+        return "its history.csv is missing or broken"
+    return None
 
 
 def read_history(file: Path) -> list[Row]:

@@ -78,7 +78,7 @@ def status(run: pd.Series[Any]) -> str:
     """How a run ended or how far it came: `FINISHED`, `FAILED: reason`, `MISSING`, `RUNNING (7 of 20 epochs)`."""
     word = str(run["status"])
     if word == "FINISHED":
-        return word
+        return f"{word}, but {run['reason']}" if run["reason"] else word
     planned, done = run.get("epochs"), int(run["epochs_done"])
     reason = f": {run['reason']}" if run["reason"] and word != "KILLED" else ""
     if done == 0:

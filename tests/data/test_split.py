@@ -96,6 +96,11 @@ def test_given_parts_are_taken_as_they_are():
     assert parts.val == (2, 4, 5)
 
 
+def test_a_class_without_a_training_photo_is_told(caplog):
+    split(photos_of([(0, i) for i in range(9)] + [(1, 9)], ["train"] * 8 + ["val"] * 2), Settings())
+    assert "No photo of b is in training" in caplog.text
+
+
 def test_an_empty_part_is_refused():
     with pytest.raises(UsageError, match=r"0 for training and 2 for validation.*data\.val_fraction"):
         split(photos_of([(0, 1), (1, 2)]), Settings(0.9))

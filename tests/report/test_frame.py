@@ -89,6 +89,12 @@ def test_overrides_are_read_as_hydra_does(tmp_path: Path):
     assert list(runs["settings"]) == ["batch_size=16, optim.lr=0.0001, optim=adamw"]
 
 
+def test_a_lost_history_is_told(tmp_path: Path):
+    run = write_run(tmp_path / "a", config(), steps([90, 95]))
+    (run / "history.csv").unlink()
+    assert frame.load(tmp_path).runs.iloc[0]["reason"] == "its history.csv is missing or broken"
+
+
 def test_a_group_that_a_sweep_varied_stands_for_what_it_settles(tmp_path: Path):
     classes = {"sgd": ("torch.optim.SGD", 0.001), "adamw": ("torch.optim.AdamW", 0.0003)}
     points = [[f"optim={name}", f"seed={seed}"] for name in classes for seed in (0, 1)]
