@@ -164,7 +164,7 @@ def test_a_stopped_run_keeps_its_epochs_and_says_killed(tmp_path, folder_data, n
             assert time.monotonic() < deadline, "it did not get going"
             time.sleep(0.2)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=15)
+        _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
     assert process.returncode == code

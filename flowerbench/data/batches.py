@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -36,6 +38,19 @@ class _Pixels(Dataset[tuple[Tensor, int]]):
             ) from error
         pixels = augment.prepared(image, row, self.image_size, self.cfg)
         return torch.from_numpy(pixels), self.photos.labels[index]
+
+
+def _end_quietly(worker: int) -> None:
+    """Called in a worker as it starts: when the run is stopped, nobody takes the pixels that it is handing over.
+
+    Python's thread for handing over would print that as a traceback, on a terminal that said "stopped" already.
+    """
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, ConnectionError | EOFError):
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 @dataclass
@@ -78,6 +93,7 @@ class Batches:
             batch_sampler=self._plan,  # type: ignore[arg-type]
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_end_quietly,
             multiprocessing_context=start_method if workers else None,
             pin_memory=device is not None and device.type == "cuda",
             # A generator of its own: else every pass would draw from the one that dropout draws from.
