@@ -93,7 +93,11 @@ class Sweep(Callback):
             _write(plan, folder)
             from flowerbench import tracking
 
-            plan = replace(plan, mlflow_run_id=tracking.start_sweep(config.tracking, name, len(planned)))
+            try:
+                plan = replace(plan, mlflow_run_id=tracking.start_sweep(config.tracking, name, len(planned)))
+            except BaseException:
+                (folder / "sweep.json").unlink()  # the corrected command may want the same folder
+                raise
             _write(plan, folder)
             _driven.append((folder, plan, config))
 

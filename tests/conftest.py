@@ -65,6 +65,26 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("photos"), {"ash": 20, "beech": 16, "cedar": 14})
 
 
+def start_train(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a training command in `cwd` and leave it running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flowerbench.train", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def finish_together(processes: list[subprocess.Popen[str]]) -> None:
+    """Wait for commands that were started together; each must succeed."""
+    for process in processes:
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+
+
 @pytest.fixture
 def flowerbench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command of flowerbench in an empty folder: `flowerbench("train", "epochs=1")`."""

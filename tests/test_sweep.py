@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import finish_together, start_train
 
 
 @pytest.fixture
@@ -86,17 +86,7 @@ def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
 
     if os.name == "nt":
         pytest.skip("signals of POSIX")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    arguments = ["--multirun", *small, "epochs=1,5000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flowerbench.train", *arguments],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
+    process = start_train(tmp_path, "--multirun", *small, "epochs=1,5000")
     try:
         deadline = time.monotonic() + 60
         while not (found := list(tmp_path.glob("multirun/*/*/epochs-5000/history.csv"))) or (
@@ -160,15 +150,16 @@ def test_a_sweep_folder_may_be_named(flowerbench, tmp_path, small):
     assert (tmp_path / "multirun" / "mine" / "seed-1" / "history.csv").is_file()
 
 
+def test_a_sweep_that_its_store_refused_may_have_its_folder_again(flowerbench, tmp_path, small):
+    command = ["--multirun", *small, "epochs=1", "seed=0,1", "hydra.sweep.dir=multirun/mine"]
+    refused = flowerbench("train", *command, "tracking.uri=store")
+    assert refused.returncode == 2
+    assert "tracking.uri=store cannot be used" in refused.stderr
+    assert flowerbench("train", *command, "tracking=none").returncode == 0
+
+
 def test_two_runs_on_a_brand_new_store_both_succeed(tmp_path, small):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "flowerbench.train", *small, "epochs=1"]
-    processes = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors
+    finish_together([start_train(tmp_path, *small, "epochs=1") for _ in range(2)])
 
     from mlflow import MlflowClient
 

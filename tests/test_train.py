@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.conftest import finish_together, start_train
+
 QUICK = ["model=tiny", "image_size=32", "batch_size=8", "epochs=2", "tracking=none", "data.workers=0"]
 
 
@@ -153,9 +155,7 @@ def test_a_bug_keeps_its_traceback_in_the_log(flowerbench, tmp_path, folder_data
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_keeps_its_epochs_and_says_killed(tmp_path, folder_data, number, code):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "flowerbench.train", *folder_data, "epochs=100000", "data.workers=1"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = start_train(tmp_path, *folder_data, "epochs=100000", "data.workers=1")
     try:
         deadline = time.monotonic() + 60
         while (
@@ -177,14 +177,7 @@ def test_a_stopped_run_keeps_its_epochs_and_says_killed(tmp_path, folder_data, n
 
 
 def test_two_runs_that_start_together_get_folders_of_their_own(tmp_path, folder_data):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "flowerbench.train", *folder_data, "epochs=1"]
-    processes = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    finish_together([start_train(tmp_path, *folder_data, "epochs=1") for _ in range(3)])
     assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 3
 
 
