@@ -118,6 +118,12 @@ class Tracking:
 
 
 @dataclass
+class Cache:
+    dir: str | None = _key()
+    max_gb: float = _key(_number("gigabytes, 0 or more", lambda v: v >= 0))
+
+
+@dataclass
 class Config:
     batch_size: int = _key(_COUNT)
     epochs: int = _key(_COUNT)
@@ -127,6 +133,15 @@ class Config:
         Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)))
     )
     precision: str = _key(_one_of("fp32", "bf16"))
+    deterministic: bool = _key()
+    min_micro_batch: int = _key(_COUNT)
+    reuse: str = _key(_one_of("off", "read", "on"))
+    cache: Cache = _key()
+    on_done: str = _key(_one_of("skip", "rerun"))
+    on_error: str = _key(_one_of("continue", "stop"))
+    repeats: int = _key(_COUNT)
+    points: str | None = _key()
+    dry_run: bool = _key()
     data: Data = _key()
     model: Model = _key()
     # Arguments of torch's own classes, any of them: torch knows their names, so these two stay open.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +22,9 @@ from flowerbench.data.augment import model_seed
 from flowerbench.data.batches import Batches
 from flowerbench.data.split import Split
 from flowerbench.errors import RunError, UsageError
+
+# Part of what epochs in the cache are known by: to be raised when a change of ours changes a number.
+VERSION = 1
 
 BatchStream = Iterable[tuple[Tensor, Tensor]]
 # Called after every batch with ("train" or "val", photos done, photos in all).
@@ -63,8 +67,11 @@ class Placement:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that `name` means: auto is CUDA, else MPS, else the CPU. Raises UsageError when it is not there."""
+def pick_device(name: str, deterministic: bool = False) -> torch.device:
+    """The device that `name` means: auto is CUDA, else MPS, else the CPU. Raises UsageError when it is not there.
+
+    With `deterministic` torch is told to use algorithms that repeat to the bit, wherever it has such.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -73,6 +80,9 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise UsageError(f"device={name} cannot be used here ({reason}): use device=auto or device=cpu") from error
+    if device.type != "cpu":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     return device
 
 
@@ -89,26 +99,31 @@ def train_epoch(
     optimizer: Optimizer,
     placement: Placement,
     on_batch: Callable[[int], None] = lambda photos: None,
+    micro_batch: int | None = None,
 ) -> tuple[float, float]:
     """Take one optimiser step per batch; the mean cross-entropy and accuracy over the photos, as they were seen.
 
-    Raises RunError when a loss is not finite.
+    With `micro_batch` a batch goes through the model in parts of so many photos at most, whose gradients add up to
+    the batch's; batch norm sees the parts. Raises RunError when a loss is not finite.
     """
     model.train()
     total, correct, photos = 0.0, 0, 0
     for step, (images, labels) in enumerate(batches, start=1):
-        labels = labels.to(placement.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)
-        with placement.autocast():
-            logits = model(placement.inputs(images))
-            loss = F.cross_entropy(logits, labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise RunError(f"the training loss became {value} at step {step}: try a smaller optim.lr")
-        loss.backward()  # type: ignore[no-untyped-call]
+        size = micro_batch or len(labels)
+        value = 0.0
+        for part, targets in zip(images.split(size), labels.split(size), strict=True):
+            targets = targets.to(placement.device, non_blocking=True)
+            with placement.autocast():
+                logits = model(placement.inputs(part))
+                loss = F.cross_entropy(logits, targets) * (len(targets) / len(labels))
+            value += loss.item()
+            if not math.isfinite(value):
+                raise RunError(f"the training loss became {value} at step {step}: try a smaller optim.lr")
+            loss.backward()  # type: ignore[no-untyped-call]
+            correct += int((logits.argmax(1) == targets).sum())
         optimizer.step()
         total += value * len(labels)
-        correct += int((logits.argmax(1) == labels).sum())
         photos += len(labels)
         on_batch(photos)
     return total / photos, correct / photos
@@ -147,13 +162,16 @@ def fit(
     placement: Placement,
     cfg: Config,
     on_batch: OnBatch = lambda part, done, total: None,
+    *,
+    after: int = 0,
+    micro_batch: int | None = None,
 ) -> Iterator[Epoch]:
-    """Train for `cfg.epochs` epochs, evaluating after each; yields each epoch as soon as it is complete.
+    """Train up to `cfg.epochs` epochs, evaluating after each; yields each epoch as soon as it is complete.
 
-    When an epoch is yielded, the scheduler has been stepped: model, optimiser and scheduler are as the next epoch
+    After epoch `after` the model, optimiser and scheduler must be as that epoch left them. When an epoch is yielded, the scheduler has been stepped: model, optimiser and scheduler are as the next epoch
     will find them. Raises RunError when a loss is not finite, naming the epoch.
     """
-    for number in range(1, cfg.epochs + 1):
+    for number in range(after + 1, cfg.epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(model_seed(cfg.seed, number))
         lr = float(optimizer.param_groups[0]["lr"])
@@ -164,6 +182,7 @@ def fit(
                 optimizer,
                 placement,
                 lambda done: on_batch("train", done, len(split.train)),
+                micro_batch,
             )
             val_loss, correct, probabilities = evaluate(
                 model,

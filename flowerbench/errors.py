@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 USAGE, FAILED = 2, 1
 
@@ -23,12 +24,24 @@ class RunError(Exception):
     """A run that was asked for correctly and failed: one line for the user, exit code 1."""
 
 
+class Pruned(Exception):  # noqa: N818 - not an error: a run that the search stopped early
+    """A run that the search stopped early: not an error, but it has no result to compare."""
+
+
 class Told(Exception):  # noqa: N818 - not an error of its own, but one that was dealt with
     """Stands for an error that the user has been told of; all that is left of it is the exit code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
         self.exit_code = exit_code
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, as all our commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 @contextmanager
@@ -48,7 +61,12 @@ def leave_politely() -> Iterator[None]:
         if not is_usage(error) and not isinstance(error, RunError):
             raise
         print(f"flowerbench: {one_line(error)}", file=sys.stderr)
-        sys.exit(USAGE if is_usage(error) else FAILED)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for a mistake in the command or the config, 1 for a run that failed."""
+    return USAGE if is_usage(error) else FAILED
 
 
 def blamed_on(group: str, make: Callable[..., Made], *args: Any, **kwargs: Any) -> Made:

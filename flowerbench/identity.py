@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# What never changes the numbers: where and how a run happens, and what its facts say better (the contents of photos
-# and weights, wherever they lie).
-NOT_IDENTITY = (
+# How a run is carried out, which never changes its numbers.
+NOT_SETTINGS = (
     "tracking",
+    "data.workers",
+    "min_micro_batch",
+    "reuse",
+    "cache",
+    "on_done",
+    "on_error",
+    "repeats",
+    "points",
+    "dry_run",
+    "search",
+)
+# Nor does where it happens, nor what its facts say better (the contents of photos and weights, wherever they lie).
+NOT_IDENTITY = (
+    *NOT_SETTINGS,
     "device",
+    "deterministic",
     "model.weights",
     "data.name",
     "data.root",
@@ -22,7 +36,6 @@ NOT_IDENTITY = (
     "data.bytes",
     "data.paper_photos",
     "data.synthetic",
-    "data.workers",
     "data.on_bad_image",
 )
 
@@ -58,10 +71,31 @@ def identity(cfg: DictConfig, facts: Mapping[str, str]) -> str:
 
     `facts` are what the config only points at: the fingerprints of photos and split, the hash of the weights.
     """
-    numbers = {
+    return _hash({"config": _numbers(cfg, NOT_IDENTITY), "facts": dict(facts)})
+
+
+def trajectory(cfg: DictConfig, facts: Mapping[str, Any]) -> str:
+    """The hash (16 hex digits) of all that determines an epoch's numbers to the last bit, and so names its trajectory.
+
+    Runs that differ in `epochs` alone share one, unless another key looks at it, as `schedule.T_max: ${epochs}` does.
+    To the `facts` of the identity come those of the computation: device, threads, versions, size of micro-batches.
+    """
+    numbers = {key: value for key, value in _numbers(cfg, NOT_IDENTITY).items() if key != "epochs"}
+    return _hash({"config": numbers, "facts": dict(facts)})
+
+
+def settings(cfg: DictConfig) -> str:
+    """The hash (16 hex digits) of what was asked for, known before any photo is read: one command, one hash."""
+    return _hash({"config": _numbers(cfg, NOT_SETTINGS)})
+
+
+def _numbers(cfg: DictConfig, left_out: Collection[str]) -> dict[str, Any]:
+    return {
         key: float(value) if isinstance(value, int) else value  # 1 and 1.0 are one learning rate
         for key, value in flat(cfg).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+        if not any(key == name or key.startswith(f"{name}.") for name in left_out)
     }
-    text = json.dumps({"config": numbers, "facts": dict(facts)}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

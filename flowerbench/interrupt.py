@@ -1,33 +1,74 @@
-"""Ctrl-C and SIGTERM, so that no library in between can swallow them."""
+"""Ctrl-C, SIGTERM and what clusters send before they take a machine away, so that no library can swallow them."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+# SLURM and spot machines announce their end by one of these; SIGHUP comes when the terminal goes.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+# The same Ctrl-C may come twice, from the terminal and from the process that started this one.
+_ECHO = 2.0  # seconds
+
 _received: list[int] = []
+_holds = 0
+_last = -_ECHO
 
 
-def listen() -> None:
-    """From now on Ctrl-C and SIGTERM raise KeyboardInterrupt(signal number) wherever the main thread is.
+@contextmanager
+def listening() -> Iterator[None]:
+    """Within, such a signal raises KeyboardInterrupt(its number) wherever the main thread is, and is remembered.
 
-    Only a main thread may listen, and some launchers have others. Forked workers do not take part.
+    Only a main thread may listen, and some launchers have others. Forked workers do not take part. A handler that
+    a launcher has set for a signal of its own stays.
     """
     if threading.current_thread() is not threading.main_thread():
+        yield
         return
     _received.clear()
     main_process = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
+        global _last
         if os.getpid() != main_process:
             os._exit(128 + number)
+        is_echo = time.monotonic() - _last < _ECHO
+        _last = time.monotonic()
+        if is_echo and _received:
+            return
         _received.append(number)
-        raise KeyboardInterrupt(number)
+        if not _holds:
+            raise KeyboardInterrupt(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    before = {}
+    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        current = signal.getsignal(number)
+        if number in (signal.SIGINT, signal.SIGTERM) or current == signal.SIG_DFL:
+            before[number] = current
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within, what has begun is finished before a signal raises: the write in hand."""
+    global _holds
+    _holds += 1
+    try:
+        yield
+    finally:
+        _holds -= 1
+    if not _holds:
+        check()
 
 
 def check() -> None:

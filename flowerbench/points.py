@@ -1,27 +1,48 @@
-"""The points of a multirun, each composed and checked before any runs, and the folders that they go to."""
+"""The points of a multirun, each composed and checked before any runs: a grid, a list from a file, repeats."""
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from flowerbench import checks
+from flowerbench import checks, identity
 from flowerbench.errors import UsageError
 
-# What a folder holds that has results in it.
-_RECORDS = ("sweep.json", "history.csv")
+# Keys that make points, and say nothing about one of them.
+_OF_THE_SWEEP = ("points", "repeats", "dry_run")
 
 
-def plan(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
-    """The keys that vary, and each point's folder and overrides; only Hydra's own sweeper has a grid to know before.
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: its folder in the sweep's, its overrides, and its config without Hydra's part."""
+
+    folder: str
+    overrides: list[str]
+    config: DictConfig
+
+    @property
+    def settings(self) -> str:
+        """What it is recognised by, before any photo is read."""
+        return identity.settings(self.config)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What sweep.json says of it."""
+        return {"folder": self.folder, "overrides": self.overrides, "settings": self.settings}
+
+
+def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
+    """The keys that vary, and the points; only a grid has points to know before.
 
     Raises UsageError, or what Hydra raises, for the first point that cannot be meant.
     """
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -30,52 +51,98 @@ def plan(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(
         [*swept, *as_written(config.hydra.overrides.task)]
     )
-    varying = [override.key_or_group for override in parsed if override.is_sweep_override()]
-    constant = [override.key_or_group for override in parsed if override.key_or_group not in varying]
-    # Folders are named after what varies.
-    listed = ",".join(map(_quoted, constant))
-    config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{listed}]")
-    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+    listed = _listed(config)
+    varying = list(dict.fromkeys(o.key_or_group for o in parsed if o.is_sweep_override()))
+    for key in dict.fromkeys(key for row in listed for key in row):
+        if key in varying:
+            raise UsageError(f"{key} is swept on the command line and in points={config.points}: leave one out")
+        varying.append(key)
+    if config.repeats > 1:
+        if "seed" in varying:
+            raise UsageError("repeats counts seeds up, and seed is swept as well: leave one out")
+        varying.append("seed")
+    constant = [o.key_or_group for o in parsed if o.key_or_group not in varying]
+    _name_folders_after_all_but(constant, config)
+    if not is_grid(config):
         return varying, []
-    points = []
-    for number, overrides in enumerate(BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]):
-        point = loader.load_sweep_config(config, overrides)
-        checks.check(without_hydra(point))
-        with read_write(point), open_dict(point):
-            point.hydra.job.num = number  # a folder that the user names may hold it
-        points.append({"folder": str(point.hydra.sweep.subdir), "overrides": list(overrides)})
-    twice = [str(name) for name, count in Counter(point["folder"] for point in points).items() if count > 1]
+    grid = [o for o in parsed if o.key_or_group not in (*_OF_THE_SWEEP, *(key for row in listed for key in row))]
+    points = [_point(config, overrides, loader, number) for number, overrides in enumerate(_all(config, grid, listed))]
+    twice = [name for name, count in Counter(point.folder for point in points).items() if count > 1]
     if twice:
         raise UsageError(f"the sweep names a point more than once: {', '.join(twice)}")
     return varying, points
 
 
-def claim_folder(config: DictConfig, mode: str) -> Path:
-    """Make hydra.run.dir or hydra.sweep.dir; where another process was first, number it, unless the user named it.
+def is_grid(config: DictConfig) -> bool:
+    """Whether all points are known before the first runs; other sweepers think of them as they go."""
+    return bool(config.hydra.sweeper._target_.endswith((".GridSweeper", ".BasicSweeper")))
 
-    Raises UsageError where the folder that the user named has results in it.
-    """
-    key = f"hydra.{mode}.dir"
-    named_by_user = any(override.startswith(f"{key}=") for override in as_written(config.hydra.overrides.hydra))
-    # Left relative where it is: the working folder may have a name that Hydra would take for an interpolation.
-    wanted = Path(OmegaConf.select(config, key))
-    if wanted.exists() and not wanted.is_dir():
-        raise UsageError(f"{key}={wanted} is a file: name a folder")
-    for record in _RECORDS:
-        if (wanted / record).exists() and named_by_user:
-            raise UsageError(f"{key}={wanted} holds results already ({record}): name another folder, or remove it")
-    folder, number = wanted, 1
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=named_by_user)
-            break
-        except FileExistsError:
-            number += 1
-            folder = wanted.with_name(f"{wanted.name}-{number}")
-    with read_write(config), open_dict(config):
-        config.hydra[mode].dir = str(folder)
-    config.hydra.overrides.hydra.append(f"{key}={_quoted(str(folder))}")
-    return folder
+
+def _all(config: DictConfig, grid: Sequence[Any], listed: Sequence[dict[str, str]]) -> list[list[str]]:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    seeds = [[f"seed={config.seed + number}"] for number in range(config.repeats)] if config.repeats > 1 else [[]]
+    rows = [[f"{key}={value}" for key, value in row.items()] for row in listed] or [[]]
+    return [
+        [*overrides, *row, *seed]
+        for overrides in BasicSweeper.split_arguments(list(grid), max_batch_size=None)[0]
+        for row in rows
+        for seed in seeds
+    ]
+
+
+def _point(config: DictConfig, overrides: list[str], loader: Any, number: int) -> Point:
+    composed = loader.load_sweep_config(config, overrides)
+    without = without_hydra(composed)
+    checks.check(without)
+    with read_write(composed), open_dict(composed):
+        composed.hydra.job.num = number  # a folder that the user names may hold it
+    return Point(str(composed.hydra.sweep.subdir), list(overrides), without)
+
+
+def _listed(config: DictConfig) -> list[dict[str, str]]:
+    """The rows of the file that `points` names, values as one writes them on the command line."""
+    if config.points is None:
+        return []
+    file = Path(config.points).expanduser()
+    where = f"points={config.points}"
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where} cannot be read ({error}): name a .csv or .yaml file") from None
+    if file.suffix == ".csv":
+        rows = [
+            {str(key).strip(): (value or "").strip() for key, value in row.items() if key is not None}
+            for row in csv.DictReader(text.splitlines())
+        ]
+        found = [{key: value for key, value in row.items() if value} for row in rows]  # an empty cell sets nothing
+    elif file.suffix in (".yaml", ".yml"):
+        loaded = OmegaConf.to_container(OmegaConf.create(text))
+        if not isinstance(loaded, list) or not all(isinstance(row, dict) for row in loaded):
+            raise UsageError(f"{where} must be a list of points, each a mapping such as {{batch_size: 16, epochs: 20}}")
+        found = [{str(key): _spelled(value) for key, value in cast(dict[Any, Any], row).items()} for row in loaded]
+    else:
+        raise UsageError(f"{where} is neither .csv nor .yaml")
+    if not found or not any(found):
+        raise UsageError(f"{where} names no point")
+    return found
+
+
+def _spelled(value: Any) -> str:
+    """A value of YAML as Hydra's grammar of overrides has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_spelled, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_spelled(inner)}' for key, inner in value.items())}}}"
+    text = str(value)
+    return text if not isinstance(value, str) or re.fullmatch(r"[\w./+-]+", text) else quoted(text)
+
+
+def _name_folders_after_all_but(keys: Sequence[str], config: DictConfig) -> None:
+    listed = ",".join(map(quoted, [*keys, *_OF_THE_SWEEP]))
+    config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{listed}]")
 
 
 def as_written(overrides: Any) -> list[str]:
@@ -88,7 +155,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A value that Hydra's grammar of overrides reads as it stands."""
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"

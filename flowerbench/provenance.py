@@ -12,43 +12,92 @@ from omegaconf import DictConfig
 from torch import nn
 
 import flowerbench
-from flowerbench import identity, model
+from flowerbench import engine, identity, model
 from flowerbench.config import Config
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
+from flowerbench.history import row_of
 
 
-def facts(cfg: Config, photos: Photos, parts: Split, network: nn.Module, device: torch.device) -> dict[str, Any]:
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "mlflow")
+
+
+def fingerprints(cfg: Config, photos: Photos, parts: Split) -> dict[str, str]:
+    """What the config only points at, by contents: photos, split and weights."""
+    return {"photos": photos.fingerprint, "split": parts.fingerprint, "weights": model.weights_hash(cfg.model)}
+
+
+def computation(cfg: Config, device: torch.device, micro_batch: int | None) -> dict[str, Any]:
+    """What the last bits of a number depend on, beside the config: it names the trajectory with the identity."""
+    if device.type == "cpu":
+        place = [torch.backends.cpu.get_cpu_capability(), platform.machine(), f"{torch.get_num_threads()} threads"]
+    else:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        place = [name, "deterministic" if cfg.deterministic else "not deterministic"]
+    versions = {name: metadata.version(name) for name in _PACKAGES if name != "mlflow"}
+    return {"engine": engine.VERSION, "computed_on": ", ".join(place), "micro_batch": micro_batch, **versions}
+
+
+def facts(
+    cfg: Config, photos: Photos, parts: Split, network: nn.Module, device: torch.device, micro_batch: int | None = None
+) -> dict[str, Any]:
     """The fields of summary.json that say what was trained on what."""
-    weights = model.weights_hash(cfg.model)
-    fingerprints = {"photos": photos.fingerprint, "split": parts.fingerprint, "weights": weights}
+    known = fingerprints(cfg, photos, parts)
+    computed = computation(cfg, device, micro_batch)
     return {
-        "identity": identity.identity(cast(DictConfig, cfg), fingerprints),
+        "identity": identity.identity(cast(DictConfig, cfg), known),
+        "trajectory": identity.trajectory(cast(DictConfig, cfg), known | computed),
+        "settings": identity.settings(cast(DictConfig, cfg)),
         "protocol": cfg.data.validation,
         "data": cfg.data.name,
         "classes": photos.per_class,
         "train_total": len(parts.train),
         "val_total": len(parts.val),
         "skipped": len(photos.skipped),
-        **fingerprints,
+        **known,
         "model": cfg.model.name,
         "trainable_parameters": model.trainable_parameters(network),
         "device": str(device),
+        "computed_on": computed["computed_on"],
+        "micro_batch": micro_batch,
         "precision": cfg.precision,
         "versions": {
             "flowerbench": flowerbench.__version__,
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "pillow", "mlflow")},
+            **{name: metadata.version(name) for name in _PACKAGES},
         },
+    }
+
+
+# What the time of an epoch depends on.
+COSTS = ("model", "image_size", "precision", "photos", "augmented", "computed_on", "micro_batch")
+
+
+def about(cfg: Config, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What the cache says of the epochs that a run left there."""
+    optimizer, schedule = (str(group["_target_"]).rpartition(".")[2] for group in (cfg.optim, cfg.schedule))
+    return {
+        "settings": f"{cfg.data.name}, {cfg.model.name}, {cfg.image_size} px, batch_size={cfg.batch_size}, "
+        f"{optimizer} lr={cfg.optim.get('lr')}, {schedule}, seed={cfg.seed}",
+        "model": f"{cfg.model.name} {dict(cfg.model.kwargs)}",
+        "image_size": cfg.image_size,
+        "batch_size": cfg.batch_size,
+        "precision": cfg.precision,
+        "augmented": cfg.data.augmentation is not None,
+        "photos": known["photos"],
+        "computed_on": known["computed_on"],
+        "micro_batch": known["micro_batch"],
     }
 
 
 def tags(known: Mapping[str, Any]) -> dict[str, str]:
     """The facts that MLflow is to find a run by."""
     versions = ", ".join(f"{package} {version}" for package, version in known["versions"].items())
-    found = {key: str(known[key]) for key in ("identity", "protocol", "photos", "split", "weights", "device")}
+    found = {key: str(known[key]) for key in ("identity", "trajectory", "protocol", "photos", "split", "weights", "device")}
     tagged = {f"flowerbench.{key}": value for key, value in found.items()}
+    for key in ("epochs_reused", "epochs_resumed", "reused_from", "computed_on"):
+        tagged[f"flowerbench.{key}"] = str(known.get(key))
     return tagged | {"flowerbench.versions": versions}
 
 
@@ -80,7 +129,12 @@ def state(
         "scheduler": scheduler.state_dict(),
         "epoch": epoch.epoch,
         "val_accuracy": epoch.val_accuracy,
+        "numbers": {name: value for name, value in row_of(epoch).items() if name != "seconds"},
         "classes": list(photos.classes),
-        # An address of a store may hold a password.
-        "config": {key: value for key, value in params.items() if not key.startswith("tracking.")},
+        "config": kept_params(params),
     }
+
+
+def kept_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat config as a checkpoint holds it: without the address of the store, which may hold a password."""
+    return {key: value for key, value in params.items() if not key.startswith("tracking.")}

@@ -5,49 +5,108 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from flowerbench import atomic
-from flowerbench.errors import UsageError, one_line
+from flowerbench import atomic, checkpoint, errors, identity, interrupt
+from flowerbench.history import HISTORY, Row, best_row, read_history, row_of
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from flowerbench.data.sources import Photos
     from flowerbench.data.split import Split
     from flowerbench.engine import Epoch
 
-HISTORY = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+log = logging.getLogger(__name__)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What the summary.json of a run folder says; empty where there is none, or none that can be read."""
+    try:
+        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def lock(folder: Path) -> FileLock:
+    """What the process at work in a run folder holds; the system lets go of it when the process ends, however it does."""
+    return FileLock(folder / ".lock")
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process is at work in the folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with lock(folder).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+@contextmanager
+def alone_in(folder: Path, *, waits: bool = False) -> Iterator[None]:
+    """Be the only process at work in the folder; raises UsageError when another is, unless it is to be waited for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held, has_told = lock(folder), False
+    while True:
+        try:
+            held.acquire(timeout=0.5 if waits else 0)
+            break
+        except Timeout:
+            if not waits:
+                raise errors.UsageError(f"{folder} is in use by another run: name another hydra.run.dir") from None
+            if not has_told:
+                log.info("%s is in use by another process: waiting for it", folder)
+            has_told = True
+            interrupt.check()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def refuse_other_settings(folder: Path, cfg: DictConfig) -> None:
+    """Raise UsageError where the folder holds a run of other settings, or a finished one, which are never overwritten."""
+    before = summary(folder)
+    is_other = before.get("settings") != identity.settings(cfg)
+    if before.get("status") == "FINISHED" or ((folder / "history.csv").exists() and is_other):
+        raise errors.UsageError(f"{folder} holds a run already: name another folder, or remove it")
 
 
 class RunFolder:
     """The durable record of one run. Every method leaves files that a reader or a crash finds whole.
 
-    Entered, it is this run's alone; left, its summary says how the run ended. Raises UsageError when another process
-    holds it, or an earlier run's history is in it, which is never overwritten.
+    Left, its summary says how the run ended. Whoever uses it is alone in it (`alone_in`).
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         self.path = path
         self.facts = dict(facts)
-        self.best: Epoch | None = None
-        self.epochs_done = 0
-        self._started = datetime.now(UTC)
-        self._lock = FileLock(path / ".lock")
+        self.rows: list[Row] = []
+        self._before: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._val_total = 0
 
     def __enter__(self) -> RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(f"{self.path} is in use by another run: name another hydra.run.dir") from None
-        if (self.path / "history.csv").exists():
-            self._lock.release()
-            raise UsageError(f"{self.path} holds a run already: name another hydra.run.dir, or remove it")
+        self._before = summary(self.path)
+        self._before.setdefault("started", datetime.now(UTC).isoformat(timespec="seconds"))
+        # Until it is known whether they can be gone on from, earlier epochs stay as they are.
+        self.rows = read_history(self.path / "history.csv")
+        self._val_total = int(self._before.get("val_total") or 0)
+        self.facts = {key: value for key, value in self._before.items() if key not in _OWN} | self.facts
         self._summarise("RUNNING")
         return self
 
@@ -55,42 +114,99 @@ class RunFolder:
         try:
             if error is None:
                 self._summarise("FINISHED")
+            elif isinstance(error, errors.Pruned):
+                self._summarise("PRUNED", errors.one_line(error))
             elif isinstance(error, Exception):
-                self._summarise("FAILED", one_line(error))
+                self.facts["exit_code"] = errors.exit_code(error)
+                self._summarise("FAILED", errors.one_line(error))
             else:
                 self._summarise("KILLED", "stopped by Ctrl-C or a signal")
         except OSError:
             if error is None:
                 raise  # else the disk that is full has told the user already
-        finally:
-            self._lock.release()
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the best epoch so far: the first of those with the most correct validation photos."""
+        return best_row(self.rows)
+
+    @property
+    def epochs_done(self) -> int:
+        return int(self.rows[-1]["epoch"]) if self.rows else 0
 
     def know(self, **facts: Any) -> None:
         """Add what has become known about the run to its summary."""
         self.facts |= facts
         self._summarise("RUNNING")
 
-    def record(self, epoch: Epoch, state: Mapping[str, Any], photos: Photos, split: Split) -> None:
-        """Make an epoch durable: checkpoints and predictions first, so that the history names none that has no model.
+    def resume(self, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take note of the run's facts, and go on from the last epoch of an earlier process; its state, or None.
 
-        `state` is what last.pt holds. The best epoch is the one with the most correct validation photos, the first
-        of equals; best.pt is last.pt of that epoch without the optimiser's and the schedule's memory.
+        An epoch counts when last.pt holds it. Epochs that were computed in another way (on another device, with
+        other versions) do not: then the run begins again.
         """
-        self._checkpoint("last.pt", state)
-        if self.best is None or epoch.val_correct > self.best.val_correct:
-            self.best = epoch
-            kept = {key: value for key, value in state.items() if key not in ("optimizer", "scheduler")}
-            self._checkpoint("best.pt", kept)
-            self._predictions(epoch, photos, split)
-        row = ",".join(repr(getattr(epoch, name)) for name in HISTORY)
-        self._append(row if self.epochs_done else f"{','.join(HISTORY)}\n{row}")
-        self.epochs_done = epoch.epoch
-        self._summarise("RUNNING")
+        state = None
+        if self.rows or (self.path / "last.pt").exists():
+            if self._before.get("trajectory") == facts["trajectory"]:
+                state = self._last_state()
+            else:
+                log.info("%s was begun on another device or with other versions: beginning again", self.path)
+        done = int(state["epoch"]) if state else 0
+        rows = [row for row in self.rows if row["epoch"] <= done]
+        if state and len(rows) == done - 1:
+            rows.append({**dict.fromkeys(HISTORY, math.nan), **state["numbers"]})  # killed before the line was written
+        self.rows = rows if len(rows) == done else []
+        self._rewrite_history()
+        reused = min(int(self._before.get("epochs_reused") or 0), self.epochs_done)
+        self.know(**facts, epochs_resumed=self.epochs_done, epochs_reused=reused)
+        return state if self.rows else None
 
-    def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
-        import torch
+    def _last_state(self) -> dict[str, Any] | None:
+        try:
+            return checkpoint.load(self.path / "last.pt")
+        except (OSError, ValueError) as error:
+            log.warning("%s", error)
+            return None
 
-        atomic.write(self.path / name, lambda temporary: torch.save(dict(state), temporary))
+    def record(self, epoch: Epoch, state: Mapping[str, Any], photos: Photos, split: Split) -> bool:
+        """Make an epoch durable; True when it is the best so far.
+
+        last.pt, `state`, makes the epoch count; so what belongs to the best is written before it, and the history
+        names no epoch that has no model. best.pt is last.pt of that epoch without the optimiser's and the
+        schedule's memory.
+        """
+        self._val_total = len(split.val)
+        with interrupt.held():
+            is_best = self.best is None or epoch.val_accuracy > self.best["val_accuracy"]
+            if is_best:
+                self._keep_best(epoch, state, photos, split)
+            checkpoint.save(self.path / "last.pt", state)
+            self.rows.append(row_of(epoch))
+            self._append(self.rows[-1])
+            self._summarise("RUNNING")
+        return is_best
+
+    def take(
+        self, epochs: Sequence[Epoch], last: Mapping[str, Any], best: Mapping[str, Any], photos: Photos, split: Split
+    ) -> None:
+        """Make epochs that were trained elsewhere durable, all at once: as if each had been recorded.
+
+        `last` is the state of the last of them, `best` that of the best of all up to it.
+        """
+        self._val_total = len(split.val)
+        with interrupt.held():
+            self.rows += [row_of(epoch) for epoch in epochs]
+            for epoch in epochs:
+                if self.best is not None and epoch.epoch == self.best["epoch"]:
+                    self._keep_best(epoch, best, photos, split)
+            self._rewrite_history()
+            checkpoint.save(self.path / "last.pt", last)
+            self.know(epochs_reused=int(self.facts.get("epochs_reused") or 0) + len(epochs))
+
+    def _keep_best(self, epoch: Epoch, state: Mapping[str, Any], photos: Photos, split: Split) -> None:
+        kept = {key: value for key, value in state.items() if key not in ("optimizer", "scheduler", "numbers")}
+        self._predictions(epoch, photos, split)
+        checkpoint.save(self.path / "best.pt", kept)
 
     def _predictions(self, epoch: Epoch, photos: Photos, split: Split) -> None:
         text = io.StringIO()
@@ -102,21 +218,45 @@ class RunFolder:
         atomic.write_text(self.path / "val_predictions.csv", text.getvalue())
 
     def _summarise(self, status: str, reason: str | None = None) -> None:
-        summary = {
+        best = self.best
+        content = {
             "status": status,
             "reason": reason,
-            "best_epoch": self.best and self.best.epoch,
-            "best_val_accuracy": self.best and self.best.val_accuracy,
-            "best_val_correct": self.best and self.best.val_correct,
+            "best_epoch": best and int(best["epoch"]),
+            "best_val_accuracy": best and best["val_accuracy"],
+            "best_val_correct": best and round(best["val_accuracy"] * self._val_total),
             "epochs_done": self.epochs_done,
             **self.facts,
-            "started": self._started.isoformat(timespec="seconds"),
-            "seconds": round((datetime.now(UTC) - self._started).total_seconds(), 3),
+            "started": self._before["started"],
+            "seconds": round(float(self._before.get("seconds") or 0) + time.monotonic() - self._began, 3),
         }
-        atomic.write_text(self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_summary(self.path, content)
 
-    def _append(self, line: str) -> None:
+    def _append(self, row: Mapping[str, float]) -> None:
+        line = _line(row)
+        if len(self.rows) == 1:
+            line = f"{','.join(HISTORY)}\n{line}"
         with (self.path / "history.csv").open("a", encoding="utf-8", newline="\n") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def _rewrite_history(self) -> None:
+        file = self.path / "history.csv"
+        if self.rows:
+            atomic.write_text(file, "\n".join([",".join(HISTORY), *map(_line, self.rows)]) + "\n")
+        else:
+            file.unlink(missing_ok=True)
+
+
+# What the summary says of the run as it goes, beside what it was told.
+_OWN = ("exit_code", "status", "reason", "best_epoch", "best_val_accuracy", "best_val_correct", "epochs_done", "started", "seconds")
+
+
+def write_summary(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replace the summary.json of a run folder."""
+    atomic.write_text(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _line(row: Mapping[str, float]) -> str:
+    return ",".join(repr(int(row[name])) if name == "epoch" else repr(float(row[name])) for name in HISTORY)

@@ -1,33 +1,34 @@
-"""Around a multirun: check every point first, tell the runs that they belong together, sum up at the end."""
+"""Hydra's callback around a command: check every point first, choose the folders, tell runs that they belong together."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowerbench import atomic, checks, errors, points
+from flowerbench import checks, drive, errors, place, points, store
 from flowerbench.identity import safe_name
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is recorded, what it is called, and the sweep and MLflow run that it belongs to, if any."""
+    """Where a run is recorded, what it is called, and the sweep that it belongs to, if any: its name and folder."""
 
     folder: Path
     name: str
     sweep: str | None = None
-    parent: str | None = None
+    sweep_folder: Path | None = None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -35,75 +36,66 @@ class Run:
         return {"flowerbench.name": self.name} | ({"flowerbench.sweep": self.sweep} if self.sweep else {})
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What sweep.json holds: the sweep's name, its run in MLflow, the keys that vary and every point."""
-
-    name: str
-    mlflow_run_id: str | None
-    varying: list[str]
-    points: list[dict[str, Any]]
-
-
 def this_run() -> Run:
     """The run that Hydra has started: its folder, and its sweep where it is a point of one."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if hydra.mode != RunMode.MULTIRUN:
+    if not is_point():
         return Run(folder, safe_name(",".join(points.as_written(hydra.overrides.task))))
-    record = Path(hydra.runtime.cwd, hydra.sweep.dir, "sweep.json")
-    plan = Plan(**json.loads(record.read_text(encoding="utf-8")))
-    return Run(folder, folder.name, plan.name, plan.mlflow_run_id)
+    home = Path(hydra.runtime.cwd, hydra.sweep.dir)
+    plan = json.loads((home / "sweep.json").read_text(encoding="utf-8"))
+    return Run(folder, folder.name, plan["name"], home)
 
 
-def leave(exit_code: int, error: Exception) -> NoReturn:
-    """End a run whose error has been told: a single one ends the command, a point of a sweep lets the others go on."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise errors.Told(exit_code) from error
-    sys.exit(exit_code)
+def is_point() -> bool:
+    """Whether the run that Hydra has started is a point of a sweep."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-# The sweep that this process drives: Hydra tells the callback of its start, but of its end only when no point failed.
-_driven: list[tuple[Path, Plan, DictConfig]] = []
+def was_stopped(run: Run) -> bool:
+    """Whether a point of this sweep failed since it was begun or begun again, which is for `on_error=stop`."""
+    if run.sweep_folder is None:
+        return False
+    begun = (run.sweep_folder / "sweep.json").stat().st_mtime
+    return any(
+        file.stat().st_mtime >= begun and store.summary(file.parent).get("status") == "FAILED"
+        for file in run.sweep_folder.rglob("summary.json")
+    )
 
 
 class Sweep(Callback):
     """Hydra's callback: `conf/config.yaml` names it."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check a single run, and give it a folder of its own, also when two start within a second."""
+        """Check a single run, and give it the folder that it has begun in, or one of its own."""
         with _nothing_goes_on_after_an_error():
-            checks.check(points.without_hydra(config))
-            points.claim_folder(config, "run")
+            settings = points.without_hydra(config)
+            checks.check(settings)
+            for key, value in (("points", settings.points), ("repeats", settings.repeats > 1)):
+                if value:
+                    raise errors.UsageError(f"{key}={settings[key]} makes several runs: add --multirun")
+            if settings.dry_run:
+                point = points.Point("", points.as_written(config.hydra.overrides.task), settings)
+                _show_plan([point], place.earlier_run(config, settings))
+            place.of_run(config, settings)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check every point; only then make the sweep's folder, its record and its MLflow run."""
+        """Check every point; only then choose the sweep's folder and begin, or go on."""
         with _nothing_goes_on_after_an_error():
             varying, planned = points.plan(config)
-            folder = points.claim_folder(config, "sweep")
-            home = Path("multirun").absolute()
-            place = folder.absolute()
-            name = place.relative_to(home).as_posix() if place.is_relative_to(home) else folder.name
-            plan = Plan(name, None, varying, planned)
-            try:
-                # Of two sweeps that were given one folder at the same moment, one makes this file.
-                (folder / "sweep.json").touch(exist_ok=False)
-            except FileExistsError:
-                raise errors.UsageError(f"hydra.sweep.dir={folder} was just taken by another sweep") from None
-            _write(plan, folder)
-            from flowerbench import tracking
-
-            try:
-                plan = replace(plan, mlflow_run_id=tracking.start_sweep(config.tracking, name, len(planned)))
-            except BaseException:
-                (folder / "sweep.json").unlink()  # the corrected command may want the same folder
-                raise
-            _write(plan, folder)
-            _driven.append((folder, plan, config))
+            folder = None if config.dry_run else place.of_sweep(config, planned)
+            if folder is None:
+                _show_plan(planned, place.earlier_sweep(config, planned))
+            else:
+                drive.begin(config, folder, varying, planned)
 
 
-def _write(plan: Plan, folder: Path) -> None:
-    atomic.write_text(folder / "sweep.json", json.dumps(asdict(plan), indent=2, ensure_ascii=False) + "\n")
+def _show_plan(planned: list[points.Point], earlier: Path | None) -> None:
+    from flowerbench import dry_run
+
+    print(dry_run.text(planned, earlier))
+    sys.stdout.flush()
+    sys.exit(0)
 
 
 @contextmanager
@@ -113,42 +105,9 @@ def _nothing_goes_on_after_an_error() -> Iterator[None]:
         with errors.leave_politely():
             yield
     except OSError as error:
-        print(f"flowerbench: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        where = f" {os.fspath(error.filename)}" if error.filename else ""
+        print(f"flowerbench: cannot write{where}: {error.strerror}", file=sys.stderr)
         sys.exit(errors.USAGE)
     except Exception:
         traceback.print_exc()
         sys.exit(errors.FAILED)
-
-
-@contextmanager
-def summed_up() -> Iterator[None]:
-    """Whatever ends a sweep, print its tables and write its full report, as far as it came."""
-    try:
-        yield
-    except BaseException as error:
-        for folder, plan, config in _driven:
-            _sum_up(folder, plan, config, "FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    for folder, plan, config in _driven:
-        _sum_up(folder, plan, config, "FINISHED")
-
-
-def _sum_up(folder: Path, plan: Plan, config: DictConfig, status: str) -> None:
-    from flowerbench import report, tracking
-    from flowerbench.mlflow_store import without_password
-    from flowerbench.report import frame
-
-    note, full = "", folder / "report.md"
-    try:
-        runs = frame.load(folder)
-        note = report.summary(runs)
-        atomic.write_text(full, report.markdown(runs))
-    except OSError as error:
-        print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
-    finally:
-        tracking.finish_sweep(config.tracking, plan.mlflow_run_id, note, status)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    uri = without_password(config.tracking.uri) if config.tracking.uri else "none"
-    look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
-    print(f"\n{note}\n\nMLflow store: {uri}{look}\nRun folders:  {folder}\nFull report:  {full}")

@@ -9,31 +9,35 @@ from typing import cast
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import checks, config, errors, identity, interrupt, sweep
+from flowerbench import config, drive, errors, guard, identity, interrupt, sweep
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: config.Config, run: sweep.Run) -> float:
-    """Train as `cfg` says and record everything in `run.folder`; returns the best validation accuracy."""
+def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) -> float:
+    """Train as `cfg` says and record everything in `run.folder`; returns the best validation accuracy.
+
+    Epochs that are on disk already, in the folder or in the cache, are taken from there. With `micro_batch` a batch
+    goes through the model in parts of so many photos.
+    """
     import torch
     from hydra.utils import instantiate
 
-    from flowerbench import engine, model, provenance, store, tracking
+    from flowerbench import engine, history, model, provenance, resume, store, tracking, trajectory
     from flowerbench.data import augment, batches, sources, split
     from flowerbench.progress import EpochBar
 
     params = identity.flat(cast(DictConfig, cfg))
     with (
         tracking.run(
-            cfg.tracking, params=params, name=run.name, parent=run.parent, folder=run.folder, tags=run.tags
+            cfg.tracking, params=params, name=run.name, folder=run.folder, sweep=run.sweep_folder, tags=run.tags
         ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
         EpochBar(cfg.epochs) as bar,
     ):
         photos = sources.load(cfg.data)
         parts = split.split(photos, cfg.data)
-        device = engine.pick_device(cfg.device)
+        device = engine.pick_device(cfg.device, cfg.deterministic)
 
         torch.manual_seed(augment.model_seed(cfg.seed, 0))
         network = model.build(cfg.model, len(photos.classes), cfg.image_size)
@@ -44,9 +48,7 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
             photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed, device=device
         )
 
-        facts = provenance.facts(cfg, photos, parts, network, device)
-        folder.know(**facts, mlflow_run_id=tracker.run_id)
-        tracker.tag(provenance.tags(facts))
+        facts = provenance.facts(cfg, photos, parts, network, device, micro_batch)
         tracker.data(cfg.data.name, parts.fingerprint)
         log.info(provenance.opening_line(facts))
 
@@ -54,41 +56,47 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
             interrupt.check()
             bar(part, done, total)
 
-        for epoch in engine.fit(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch):
-            folder.record(epoch, provenance.state(epoch, network, optimizer, scheduler, photos, params), photos, parts)
-            tracker.log(epoch)
-            log.info(bar.finish(epoch, is_best=epoch is folder.best))
-        assert folder.best is not None, "a run has one epoch at least"
-        tracker.finish(folder.best, val_total=len(parts.val))
-    log.info("best validation accuracy %.4f in epoch %d: %s", folder.best.val_accuracy, folder.best.epoch, run.folder)
-    return folder.best.val_accuracy
+        with trajectory.shared(facts["trajectory"], cfg) as kept:
+            if state := resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts):
+                for part, name in ((network, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+                    part.load_state_dict(state[name])
+            tracker.go_on(folder.rows)
+            tracker.tag(provenance.tags(folder.facts))
+            for epoch in engine.fit(
+                *(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch),
+                after=folder.epochs_done,
+                micro_batch=micro_batch,
+            ):
+                state = provenance.state(epoch, network, optimizer, scheduler, photos, params)
+                kept.append(epoch, state, provenance.about(cfg, facts))
+                is_best = folder.record(epoch, state, photos, parts)
+                tracker.log(history.row_of(epoch))
+                log.info(bar.finish(epoch, is_best))
+        best = folder.facts_of_best()
+        tracker.finish(best)
+    log.info("best validation accuracy %.4f in epoch %d: %s", best["val_accuracy"], best["epoch"], run.folder)
+    return best["val_accuracy"]
 
 
 config.register()
 
 
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
-def run(cfg: DictConfig) -> float:
-    """One point, called by Hydra: an error is told and logged here, where it happens, whatever launched the point."""
-    interrupt.listen()
-    try:
-        checks.check(cfg)
-        return train(cast(config.Config, cfg), sweep.this_run())
-    except Exception as error:
-        if isinstance(error, errors.UsageError | errors.RunError) or errors.is_disk_trouble(error):
-            log.error("flowerbench: %s", errors.one_line(error))
-        else:
-            log.exception("flowerbench: the run failed")
-        sweep.leave(errors.USAGE if isinstance(error, errors.UsageError) else errors.FAILED, error)
+def run(cfg: DictConfig) -> float | None:
+    """One run, called by Hydra: a point of a sweep has a process of its own, whatever launched it."""
+    return (guard.point if sweep.is_point() else guard.single)(train, cfg, sweep.this_run())
 
 
 def main() -> None:
     """The command `python -m flowerbench.train`."""
     # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with errors.leave_politely(), sweep.summed_up():
+    with errors.leave_politely(), interrupt.listening(), drive.summed_up():
         run()
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name, which other processes know it by.
+    from flowerbench.train import main as main_by_name
+
+    main_by_name()

@@ -7,19 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from flowerbench.errors import UsageError, leave_politely
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say it in one line, as all our commands do."""
-        raise UsageError(f"{message} (see python -m flowerbench.report --help)")
+from flowerbench.errors import Parser, UsageError, leave_politely
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m flowerbench.report",
         description="Compare runs: the settings and their accuracies, and the epochs behind them, in Markdown.",
     )

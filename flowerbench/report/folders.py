@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flowerbench.errors import UsageError, one_line
+from flowerbench.history import Row, read_history
 from flowerbench.identity import flat
-from flowerbench.report.record import Record, Row, outcome
-from flowerbench.store import HISTORY
+from flowerbench.report.record import Record, outcome
 
 # MLflow's artifacts hold copies of a run's files.
 _NOT_RUNS = ("mlruns", "mlartifacts")
@@ -109,20 +109,6 @@ def _what_is_missing(summary: Mapping[str, Any], history: Sequence[Row]) -> str 
     if summary.get("epochs_done") and not history:
         return "its history.csv is missing or broken"
     return None
-
-
-def read_history(file: Path) -> list[Row]:
-    """The epochs of a history.csv, but for a line that a kill cut short; of an epoch written twice the later row."""
-    if not file.is_file():
-        return []
-    rows: dict[float, Row] = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
-        try:
-            row = dict(zip(HISTORY, map(float, line.split(",")), strict=True))
-        except ValueError:
-            continue
-        rows[row["epoch"]] = row
-    return [rows[epoch] for epoch in sorted(rows)]
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.errors import UsageError
+from flowerbench.history import HISTORY
 from flowerbench.report import folders, from_mlflow
 from flowerbench.report.record import FACTS, Record
-from flowerbench.store import HISTORY
 
 # Where photos lie and how a run is carried out: nothing that a result is told apart by, unless a sweep varied it.
 _NOT_SETTINGS = (

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerbench.errors import UsageError
-from flowerbench.report.record import Record, Row, outcome
-from flowerbench.store import HISTORY
+from flowerbench.history import HISTORY, Row
+from flowerbench.report.record import Record, outcome
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Row = dict[str, float]
+from flowerbench.history import Row, best_row
 
 # What is known about a run beside its config; the columns of Runs.runs that are no config keys.
 FACTS = (
@@ -40,12 +39,6 @@ class Record:
     facts: Mapping[str, Any]
     history: Sequence[Row]
     varying: tuple[str, ...] = ()
-
-
-def best_row(history: Sequence[Row]) -> Row | None:
-    """The first of the epochs with the highest finite validation accuracy; None where there is none."""
-    measured = [row for row in history if math.isfinite(row["val_accuracy"])]
-    return max(measured, key=lambda row: row["val_accuracy"], default=None)
 
 
 def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> dict[str, Any]:

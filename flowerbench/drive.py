@@ -1,0 +1,215 @@
+"""Drive a sweep: hand its unfinished points to Hydra's launcher, whatever that loses, and sum up whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import BaseFileLock, Timeout
+from omegaconf import DictConfig
+
+from flowerbench import atomic, errors, identity, store
+from flowerbench.points import Point, quoted
+
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
+
+log = logging.getLogger(__name__)
+
+# How often a point is begun whose process was lost together with its launcher's.
+_TRIES = 3
+_OVER = ("FINISHED", "PRUNED")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """The sweep that this process drives, and how far it was when this process began."""
+
+    folder: Path
+    name: str
+    planned: list[Point]
+    config: DictConfig
+    lock: BaseFileLock
+    pid: int = field(default_factory=os.getpid)
+    began: float = field(default_factory=time.monotonic)
+    before: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+# Hydra tells a callback of a sweep's start, but of its end only when no point failed.
+_driven: list[Drive] = []
+
+
+def is_driver() -> bool:
+    """Whether this process drives the sweep, as against one that a launcher started."""
+    return bool(_driven) and _driven[-1].pid == os.getpid()
+
+
+def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Point]) -> None:
+    """Make the sweep's folder this process's, write its record and start its run in MLflow, or go on with both."""
+    from flowerbench import tracking
+
+    home, place = Path("multirun").absolute(), folder.absolute()
+    name = place.relative_to(home).as_posix() if place.is_relative_to(home) else folder.name
+    lock = store.lock(folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise errors.UsageError(f"hydra.sweep.dir={folder} was just taken by another sweep") from None
+    record = {"name": name, "varying": varying, "points": [point.record for point in planned]}
+    is_new = not (folder / "sweep.json").exists()
+    atomic.write_text(folder / "sweep.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    try:
+        tracking.start_sweep(config.tracking, folder, name, len(planned))
+    except BaseException:
+        if is_new:
+            (folder / "sweep.json").unlink()  # the corrected command may want the same folder
+        lock.release()
+        raise
+    before = {summary.parent.name: store.summary(summary.parent) for summary in folder.glob("*/summary.json")}
+    _driven.append(Drive(folder, name, planned, config, lock, before=before))
+    if before:
+        done = sum(found.get("status") in _OVER for found in before.values())
+        log.info("Going on with the sweep in %s: %d of %d points are done", folder, done, len(planned))
+
+
+def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
+    """Launch the points that are not done, at most `batch_size` at once; what the launcher returned for each.
+
+    A point's own failure never reaches the launcher. Where the launcher itself fails, because it lost a process,
+    what is unfinished is launched again, but no point more than three times.
+    """
+    drive, returned = _driven[-1], []
+    tries: Counter[str] = Counter()
+    while waiting := [p for p in in_order(drive.planned) if _is_to_run(drive, p, tries[p.folder])]:
+        batch = waiting[: batch_size or len(waiting)]
+        begun = {point.folder: _last_write(drive.folder / point.folder) for point in batch}
+        tries.update(point.folder for point in batch)
+        overrides = [[*point.overrides, f"hydra.sweep.subdir={quoted(point.folder)}"] for point in batch]
+        try:
+            returned += launcher.launch(overrides, initial_job_idx=0)
+        except Exception as error:
+            lost = [p for p in batch if _last_write(drive.folder / p.folder) != begun[p.folder]]
+            if not lost:
+                raise errors.RunError(f"the launcher cannot start a point: {errors.one_line(error)}") from error
+            log.error("flowerbench: the launcher lost a process (%s)", errors.one_line(error))
+            # A try counts for what may have been the cause, not for what was waiting in line.
+            tries.subtract(point.folder for point in batch if point not in lost)
+        else:
+            tries.update({point.folder: _TRIES for point in batch})
+    for point in drive.planned:
+        folder = drive.folder / point.folder
+        if store.summary(folder).get("status") == "RUNNING" and not store.is_at_work(folder):
+            end_what_died(folder, "its process was lost")
+    return returned
+
+
+def in_order(planned: Sequence[Point]) -> list[Point]:
+    """The order to run points in: first one of each trajectory, the shortest; a longer one then goes on from it.
+
+    So points that are run at the same time seldom wait for the same epochs.
+    """
+    groups: dict[str, list[Point]] = {}
+    for point in planned:
+        groups.setdefault(identity.trajectory(point.config, {}), []).append(point)
+    rank = {
+        point.folder: place
+        for group in groups.values()
+        for place, point in enumerate(sorted(group, key=lambda point: int(point.config.epochs)))
+    }
+    return sorted(planned, key=lambda point: rank[point.folder])
+
+
+def _is_to_run(drive: Drive, point: Point, tries: int) -> bool:
+    if tries >= _TRIES:
+        return False
+    status = store.summary(drive.folder / point.folder).get("status")
+    # Within one command a point that failed or was stopped had its turn.
+    return status not in (_OVER if tries == 0 else (*_OVER, "FAILED", "KILLED"))
+
+
+def _last_write(folder: Path) -> float:
+    file = folder / "summary.json"
+    return file.stat().st_mtime if file.exists() else 0.0
+
+
+def end_what_died(folder: Path, reason: str) -> None:
+    """Note the end of a run whose process could not do so itself."""
+    from flowerbench import tracking
+
+    with store.alone_in(folder):
+        store.write_summary(folder, store.summary(folder) | {"status": "FAILED", "reason": reason})
+        tracking.end_what_died(folder, "FAILED", reason)
+
+
+@contextmanager
+def summed_up() -> Iterator[None]:
+    """Whatever ends a sweep, print its tables and write its full report, as far as it came; exits 1 after a failure."""
+    try:
+        yield
+    except BaseException as error:
+        for drive in _driven:
+            _sum_up(drive, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    for drive in _driven:
+        found = [store.summary(drive.folder / point.folder) for point in drive.planned]
+        unfinished = [summary for summary in found if summary.get("status") not in _OVER]
+        _sum_up(drive, "FAILED" if unfinished else "FINISHED")
+        if unfinished:
+            raise errors.Told(max(int(summary.get("exit_code") or errors.FAILED) for summary in unfinished))
+
+
+def _sum_up(drive: Drive, status: str) -> None:
+    from flowerbench import report, tracking
+    from flowerbench.mlflow_store import without_password
+    from flowerbench.report import frame
+
+    note, full = "", drive.folder / "report.md"
+    try:
+        runs = frame.load(drive.folder)
+        note = report.summary(runs)
+        atomic.write_text(full, report.markdown(runs))
+    except OSError as error:
+        print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
+    finally:
+        tracking.finish_sweep(drive.config.tracking, drive.folder, note, status)
+        drive.lock.release()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"
+    look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
+    print(f"\n{note}\n\n{counts(drive)}\nMLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full}")
+
+
+def counts(drive: Drive) -> str:
+    """One line on what the sweep came to: points by status, epochs asked for, trained and reused, seconds."""
+    folders = [path.parent for path in drive.folder.glob("*/summary.json")]
+    after = {folder.name: store.summary(folder) for folder in folders}
+    statuses = Counter(str(summary.get("status")) for summary in after.values())
+    total = max(len(drive.planned), len(after))
+    statuses["MISSING"] = total - len(after)
+    earlier = sum(drive.before.get(name, {}).get("status") in _OVER for name in after)
+    words = {"FINISHED": "done", "PRUNED": "pruned", "FAILED": "failed", "KILLED": "stopped", "MISSING": "not begun"}
+    parts = [f"{count} {words.get(status, status.lower())}" for status, count in statuses.items() if count]
+    note = f" ({earlier} of them before)" if earlier else ""
+
+    def trained(summary: dict[str, Any]) -> int:
+        return int(summary.get("epochs_done") or 0) - int(summary.get("epochs_reused") or 0)
+
+    def reused(summary: dict[str, Any]) -> int:
+        return int(summary.get("epochs_reused") or 0)
+
+    asked = sum(int(point.config.epochs) for point in drive.planned)
+    new = sum(trained(summary) - trained(drive.before.get(name, {})) for name, summary in after.items())
+    taken = sum(reused(summary) - reused(drive.before.get(name, {})) for name, summary in after.items())
+    epochs = f"{asked} epochs asked for, " if asked else ""
+    seconds = time.monotonic() - drive.began
+    return f"{total} points: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."

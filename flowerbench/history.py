@@ -1,0 +1,40 @@
+"""history.csv: one row per epoch, as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowerbench.engine import Epoch
+
+HISTORY = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+
+Row = dict[str, float]
+
+
+def row_of(epoch: Epoch) -> Row:
+    """The row of an epoch."""
+    return {name: getattr(epoch, name) for name in HISTORY}
+
+
+def read_history(file: Path) -> list[Row]:
+    """The epochs of a history.csv, but for a line that a kill cut short; of an epoch written twice the later row."""
+    if not file.is_file():
+        return []
+    rows: dict[float, Row] = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+        try:
+            row = dict(zip(HISTORY, map(float, line.split(",")), strict=True))
+        except ValueError:
+            continue
+        rows[row["epoch"]] = row
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def best_row(history: Sequence[Row]) -> Row | None:
+    """The first of the epochs with the highest finite validation accuracy; None where there is none."""
+    measured = [row for row in history if math.isfinite(row["val_accuracy"])]
+    return max(measured, key=lambda row: row["val_accuracy"], default=None)

@@ -1,0 +1,99 @@
+"""Work in a process of its own, so that what kills it (the kernel when memory runs out, a crash in C) kills nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+# Imported once, by the process that the children are forked from: the imports take seconds.
+_PRELOADED = ["flowerbench.train", "flowerbench.provenance", "flowerbench.data.batches"]
+# How long a child that was told to stop may take to finish its write and tell MLflow.
+_GRACE = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended: what it returned, and its exit code, negative for the signal that killed it."""
+
+    value: Any
+    exit_code: int
+
+    @property
+    def killed_by(self) -> str | None:
+        """The name of the signal that killed the child, if one did."""
+        if self.exit_code >= 0:
+            return None
+        try:
+            return signal.Signals(-self.exit_code).name
+        except ValueError:
+            return f"signal {-self.exit_code}"
+
+
+def call(function: Callable[..., Any], *args: Any) -> Outcome:
+    """Call the function in a child process, and wait for it; a signal to this process stops the child first.
+
+    The function must be importable, and args must pickle. The child never outlives this process.
+    """
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(_PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(sender, dict(os.environ), sys.path, function, args))
+    child.start()
+    sender.close()
+    try:
+        # In short waits: a signal is seen between them, whatever a library does with it.
+        while not wait([receiver, child.sentinel], timeout=0.5):
+            pass
+        value = receiver.recv() if receiver.poll() else None
+        child.join()
+    except EOFError:
+        value = None  # it closed its end, and is about to end itself
+        child.join()
+    except BaseException:
+        _stop(child)
+        raise
+    finally:
+        receiver.close()
+    return Outcome(value, child.exitcode if child.exitcode is not None else 1)
+
+
+def _stop(child: Any) -> None:
+    child.terminate()
+    child.join(_GRACE)
+    if child.is_alive():
+        child.kill()
+        child.join()
+
+
+def _child(
+    sender: Connection, environment: Mapping[str, str], path: list[str], function: Callable[..., Any], args: Any
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = path
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    if "OMP_NUM_THREADS" in environment:
+        import torch
+
+        # OpenMP looked at the variable when it was loaded, before this child began.
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"].split(",")[0]))
+    value = function(*args)
+    sender.send(value)
+    sender.close()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        # Nothing is lost: whatever is on disk can be gone on from.
+        os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)

@@ -1,0 +1,44 @@
+"""Epochs that need not be trained: those in the run's own folder, and those that other runs left in the cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flowerbench import provenance
+from flowerbench.data.sources import Photos
+from flowerbench.data.split import Split
+from flowerbench.store import RunFolder
+from flowerbench.trajectory import Trajectory
+
+log = logging.getLogger(__name__)
+
+
+def from_disk(
+    folder: RunFolder,
+    kept: Trajectory,
+    facts: Mapping[str, Any],
+    params: Mapping[str, Any],
+    epochs: int,
+    photos: Photos,
+    parts: Split,
+) -> dict[str, Any] | None:
+    """Bring the run folder as far as its own epochs and the kept ones go; the state to go on from, None for a start.
+
+    Afterwards the folder is as if all of them had just been trained there: `params`, this run's, are in its checkpoints.
+    """
+    state = folder.resume(facts)
+    own = folder.epochs_done
+    if own:
+        log.info("Going on from epoch %d of %s", own, folder.path)
+    if (usable := kept.usable(epochs)) > own:
+        config = provenance.kept_params(params)
+        state, best = ({**found, "config": config} for found in (kept.state(usable), kept.best_state(usable)))
+        folder.take(kept.epochs(usable)[own:], state, best, photos, parts)
+        folder.know(reused_from=kept.key)
+        log.info(
+            "%d epochs are taken from the cache, where another run left them; %d are left to train (trajectory %s, %s)",
+            *(usable - own, epochs - usable, kept.key, facts["computed_on"]),
+        )
+    return state
