@@ -22,12 +22,12 @@ from flowerbench.identity import safe_name
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is recorded, what it is called, and the sweep and MLflow run that it belongs to, if any."""
+    """Where a run is recorded, what it is called, and the sweep that it belongs to, if any."""
 
     folder: Path
     name: str
     sweep: str | None = None
-    parent: str | None = None
+    sweep_folder: Path | None = None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -53,7 +53,7 @@ def this_run() -> Run:
         return Run(folder, safe_name(",".join(points.as_written(hydra.overrides.task))))
     record = Path(hydra.runtime.cwd, hydra.sweep.dir, "sweep.json")
     plan = Plan(**json.loads(record.read_text(encoding="utf-8")))
-    return Run(folder, folder.name, plan.name, plan.mlflow_run_id)
+    return Run(folder, folder.name, plan.name, record.parent)
 
 
 def leave(exit_code: int, error: Exception) -> NoReturn:
@@ -94,7 +94,7 @@ class Sweep(Callback):
             from flowerbench import tracking
 
             try:
-                plan = replace(plan, mlflow_run_id=tracking.start_sweep(config.tracking, name, len(planned)))
+                plan = replace(plan, mlflow_run_id=tracking.start_sweep(config.tracking, folder, name, len(planned)))
             except BaseException:
                 (folder / "sweep.json").unlink()  # the corrected command may want the same folder
                 raise
@@ -146,7 +146,7 @@ def _sum_up(folder: Path, plan: Plan, config: DictConfig, status: str) -> None:
     except OSError as error:
         print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
     finally:
-        tracking.finish_sweep(config.tracking, plan.mlflow_run_id, note, status)
+        tracking.finish_sweep(config.tracking, folder, note, status)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     uri = without_password(config.tracking.uri) if config.tracking.uri else "none"

@@ -26,7 +26,7 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
     params = identity.flat(cast(DictConfig, cfg))
     with (
         tracking.run(
-            cfg.tracking, params=params, name=run.name, parent=run.parent, folder=run.folder, tags=run.tags
+            cfg.tracking, params=params, name=run.name, folder=run.folder, sweep=run.sweep_folder, tags=run.tags
         ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
         EpochBar(cfg.epochs) as bar,
