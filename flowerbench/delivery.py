@@ -29,14 +29,13 @@ def deliver(box: Outbox, uri: str, seconds: float = math.inf) -> Exception | Non
     """
     refusal, has_rewound = None, False
     deadline = time.monotonic() + seconds
-    mlflow_store.load_mlflow()
-    with mlflow_store.turn(uri):
-        client = mlflow_store.client(uri)
+    client = None
     try:
         while (said := box.next) and time.monotonic() < deadline:
             if said["do"] == "start":
                 _create(box, uri)
                 continue
+            client = client or _client(uri)
             try:
                 _send(client, box, said, uri)
             except Exception as error:
@@ -53,6 +52,12 @@ def deliver(box: Outbox, uri: str, seconds: float = math.inf) -> Exception | Non
     finally:
         box.save()
     return refusal
+
+
+def _client(uri: str) -> MlflowClient:
+    mlflow_store.load_mlflow()
+    with mlflow_store.turn(uri):  # where a local database was removed, it makes another
+        return mlflow_store.client(uri)
 
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
