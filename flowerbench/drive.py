@@ -143,11 +143,11 @@ def _last_write(folder: Path) -> float:
 
 def end_what_died(folder: Path, reason: str) -> None:
     """Note the end of a run whose process could not do so itself."""
-    from flowerbench import tracking
+    from flowerbench import sync
 
-    with store.alone_in(folder):
+    with store.alone_in(folder, waits=True):
         store.write_summary(folder, store.summary(folder) | {"status": "FAILED", "reason": reason})
-        tracking.end_what_died(folder, "FAILED", reason)
+        sync.end(folder, "FAILED", reason)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import re
 import subprocess
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,7 @@ def create_store(uri: str, experiment: str) -> str:
             return _experiment(client(uri), experiment, None)
         database.parent.mkdir(parents=True, exist_ok=True)
         artifacts = (database.parent / "mlruns" / safe_name(experiment)).as_uri()
-        # MLflow's own lock is in the temporary folder, which other machines and jobs do not share.
-        with FileLock(database.with_name(f".{database.name}.lock"), timeout=60):
+        with _lock(database, timeout=60):
             return _experiment(client(uri), experiment, artifacts)
     except Exception as error:
         if not _is_mistake(error):
@@ -57,6 +56,36 @@ def create_store(uri: str, experiment: str) -> str:
             f"tracking.uri={without_password(uri)} cannot be used ({reason(error)}): "
             "name a database such as sqlite:///mlflow.db, a server's http address, or null for no tracking"
         ) from error
+
+
+@contextmanager
+def turn(uri: str) -> Iterator[None]:
+    """Let the processes that write to a local database take turns: SQLite refuses one that comes between."""
+    database = _database(uri)
+    with _lock(database, timeout=10) if database else nullcontext():
+        yield
+
+
+def _lock(database: Path, timeout: float) -> FileLock:
+    # MLflow's own lock is in the temporary folder, which other machines and jobs do not share.
+    return FileLock(database.with_name(f".{database.name}.lock"), timeout=timeout, poll_interval=0.01)
+
+
+def address(uri: str) -> str:
+    """The uri by which a store is known: with no password in it, and from whatever folder."""
+    if (database := _database(uri)) is None:
+        return without_password(uri)
+    mark, options = uri.partition("?")[1:]
+    return f"{uri.partition(':')[0]}:///{database.as_posix()}{mark}{options}"
+
+
+def is_there(uri: str) -> bool:
+    """True when the store answers."""
+    try:
+        client(uri).search_experiments(max_results=1)
+    except Exception:
+        return False
+    return True
 
 
 def _database(uri: str) -> Path | None:
@@ -121,21 +150,9 @@ def _is_mistake(error: Exception) -> bool:
     return refused or any(words in str(error) for words in told)
 
 
-@contextmanager
-def going_on_without(uri: str) -> Iterator[None]:
-    """Let a store that is away cost a warning; a UsageError passes."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except Exception as error:
-        warn(uri, error)
-
-
 def warn(uri: str, error: Exception) -> None:
     """Tell what MLflow raised."""
-    where = without_password(uri)
-    log.warning("MLflow at %s: %s; going on, the run folder has everything", where, reason(error))
+    log.warning("MLflow at %s: %s; going on, the run folder has everything", without_password(uri), reason(error))
 
 
 def reason(error: Exception) -> str:

@@ -1,36 +1,30 @@
-"""MLflow, and what happens when it is away: training goes on, and what was not acknowledged is sent again."""
+"""MLflow, a copy of what the run folders hold: told of every epoch, in a journal first, so that it may be away."""
 
 from __future__ import annotations
 
-import json
-import time
+import logging
+import math
+import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import mlflow_store
-from flowerbench.errors import one_line
-from flowerbench.mlflow_store import create_store, without_password
+from flowerbench import delivery, messages, mlflow_store
+from flowerbench.errors import Pruned, UsageError, one_line
+from flowerbench.messages import Message, message, texts
+from flowerbench.mlflow_store import without_password
+from flowerbench.outbox import Outbox
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from flowerbench.config import Tracking
     from flowerbench.engine import Epoch
 
-_METRICS = {
-    "lr": "lr",
-    "train/loss": "train_loss",
-    "train/accuracy": "train_accuracy",
-    "val/loss": "val_loss",
-    "val/accuracy": "val_accuracy",
-    "seconds": "seconds",
-}
-# MLflow's limits: parameters in a batch, characters in the value of a parameter and of a tag.
-_BATCH, _PARAM_LENGTH, _TAG_LENGTH = 100, 6000, 8000
+log = logging.getLogger(__name__)
+
+# What an epoch, or a stop by a signal, may take to send what had to wait.
+_SECONDS = 5
 
 
 @contextmanager
@@ -40,180 +34,191 @@ def run(
     params: Mapping[str, Any],
     name: str,
     folder: Path,
-    parent: str | None = None,
+    sweep: Path | None = None,
     tags: Mapping[str, Any] | None = None,
 ) -> Iterator[Tracker]:
-    """One run in MLflow, child of the run `parent`; what leaves the block decides how it ended, and goes on.
+    """One run in MLflow, child of the sweep's of the folder `sweep`; what leaves the block is its end, and goes on.
 
-    `params` is the flat config. At the end the files of the run folder follow, and figures drawn from them.
-    Raises UsageError for a store that cannot be used; one that is away costs a warning, and nothing else.
+    `params` is the flat config. A folder that has a journal for the same experiment goes on with its run. At the end
+    the files of the folder follow, and figures drawn from them. Raises UsageError for a store that cannot be used;
+    one that is away costs a warning, and what it missed is sent later.
     """
-    tracker = _start(tracking, name, {**(tags or {}), **({"mlflow.parentRunId": parent} if parent else {})})
+    if tracking.uri is None:
+        yield Tracker()
+        return
+    above = None if sweep is None else os.path.relpath(sweep, folder)
+    opening = [messages.start(tracking, name, tags or {}, above), *messages.params(params)]
+    tracker = Tracker(_owned(folder), tracking.uri, opening)
     try:
-        tracker.params(params)
+        tracker.begin()
         yield tracker
-        tracker.end("FINISHED", folder)
+        tracker.end("FINISHED")
+    except Pruned as error:
+        tracker.end("KILLED", one_line(error))
+        raise
     except Exception as error:
-        tracker.end("FAILED", folder, error)
+        tracker.end("FAILED", one_line(error), "".join(traceback.format_exception(error)))
         raise
     except BaseException:
-        tracker.end("KILLED", folder)
+        tracker.end("KILLED")
         raise
+    finally:
+        tracker.release()
 
 
-def start_sweep(tracking: Tracking, name: str, points: int) -> str | None:
-    """Start the run whose children are the sweep's runs; its id, or None without MLflow. Raises as `run`."""
-    about = {"flowerbench.kind": "sweep", "flowerbench.sweep": name, "flowerbench.points": str(points)}
-    return _start(tracking, name, about).run_id
+# The journals of the sweeps that this process drives.
+_driven: dict[Path, Outbox] = {}
 
 
-def finish_sweep(tracking: Tracking, run_id: str | None, note: str, status: str) -> None:
-    """Give the sweep's run its note, in Markdown, and end it; `status` is FINISHED, FAILED or KILLED."""
-    if tracking.uri is None or run_id is None:
+def start_sweep(tracking: Tracking, folder: Path, name: str, points: int) -> str | None:
+    """Start the run whose children are the sweep's runs, or go on with it; its id, if it has one. Raises as `run`."""
+    if tracking.uri is None:
+        return None
+    about = {"flowerbench.kind": "sweep", "flowerbench.sweep": name, "flowerbench.points": points}
+    box = _driven.get(folder.absolute()) or _owned(folder)
+    sweep = Tracker(box, tracking.uri, [messages.start(tracking, name, about, None)])
+    try:
+        sweep.begin()
+    except BaseException:
+        sweep.release()
+        raise
+    _driven[folder.absolute()] = box
+    return sweep.run_id
+
+
+def finish_sweep(tracking: Tracking, folder: Path, note: str, status: str) -> None:
+    """Give the sweep's run its note, in Markdown, and end it; then send what is left below the folder.
+
+    `status` is FINISHED, FAILED or KILLED. Runs that are still in a process are left to it.
+    """
+    if tracking.uri is None:
         return
-    with mlflow_store.going_on_without(tracking.uri):
-        sweep = Tracker(mlflow_store.client(tracking.uri), run_id, tracking.uri)
-        sweep.tag({"mlflow.note.content": note})
-        sweep.end(status)
+    from flowerbench import sync
+
+    box = _driven.pop(folder.absolute(), None) or _owned(folder)
+    if box.is_for(mlflow_store.address(tracking.uri), tracking.experiment):
+        box.add(message("tags", tags=texts({"mlflow.note.content": note})), message("end", status=status))
+    box.release()
+    missing = [found.trouble for found in sync.deliver_below(folder, [tracking.uri]) if found.trouble]
+    if missing:
+        say = "MLflow lacks something of %d runs of this sweep (%s); send it with: python -m flowerbench.sync %s"
+        log.warning(say, len(missing), missing[0], folder)
 
 
 class Tracker:
-    """One run in MLflow; without a client, as when tracking is off, every method does nothing.
+    """One run in MLflow; without a journal, as when tracking is off, every method does nothing.
 
-    Messages wait in line until the store has acknowledged them, so they arrive in order, and none is lost
-    while the store is away for a time. Sent twice, one does no harm: MLflow takes equal ones for the same.
+    What it is told is written down at once, and sent when the run begins, after every epoch and at the end.
     """
 
-    def __init__(self, client: MlflowClient | None = None, run_id: str | None = None, uri: str = "") -> None:
-        self.run_id = run_id
-        self._client = client
+    def __init__(self, box: Outbox | None = None, uri: str = "", opening: Sequence[Message] = ()) -> None:
+        self._box = box
         self._uri = uri
-        self._waiting: list[Callable[[], object]] = []
-        self._has_warned = False
+        self._opening = opening
+        self._goes_on = False
+        self._epochs: set[int] = set()
+        self._is_away = self._was_refused = False
 
-    def params(self, params: Mapping[str, Any]) -> None:
-        """Send the flat config."""
-        if self._client is None:
+    @property
+    def run_id(self) -> str | None:
+        """The run's id in MLflow, once that could be reached."""
+        return self._box.run_id if self._box else None
+
+    def begin(self) -> None:
+        """Begin the run, or go on with the one that the folder has. Raises UsageError as `run` does."""
+        if self._box is None:
             return
-        from mlflow.entities import Param
+        self._goes_on = self._box.is_for(self._opening[0]["uri"], self._opening[0]["experiment"])
+        if not self._goes_on:
+            self._box.begin(*self._opening)
+        elif self._box.is_ended:
+            self._box.add(message("reopened"))
+        self._epochs = {said["step"] for said in self._box.about_run if said["do"] == "epoch"}
+        try:
+            self._deliver(_SECONDS, refuse=True)
+        except UsageError:
+            if not self._goes_on:
+                self._box.discard()
+                self.release()
+                self._box = None
+            raise
 
-        texts = [Param(key, _text(value, _PARAM_LENGTH)) for key, value in params.items()]
-        for first in range(0, len(texts), _BATCH):
-            self._send(params=texts[first : first + _BATCH])
+    def start_over(self) -> None:
+        """End the run that the folder had, marked as replaced, and begin another in its place."""
+        if self._box is None or not self._goes_on:
+            return
+        left = [message("tags", tags={"flowerbench.replaced": "true"}), message("end", status="KILLED")]
+        self._box.add(*left, *self._opening)
+        self._goes_on, self._epochs = False, set()
 
     def tag(self, tags: Mapping[str, Any]) -> None:
         """Set tags of the run."""
-        if self._client is None:
-            return
-        from mlflow.entities import RunTag
-
-        self._send(tags=[RunTag(key, _text(value, _TAG_LENGTH)) for key, value in tags.items()])
+        self._add("tags", tags=texts(tags))
 
     def data(self, name: str, split: str) -> None:
         """Name the run's data set, told apart by the fingerprint of its split."""
-        if self._client is None:
-            return
-        from mlflow.entities import Dataset, DatasetInput
-
-        dataset = Dataset(name, digest=split[:36], source_type="local", source=json.dumps({"name": name}))
-        self._waiting.append(partial(self._client.log_inputs, self.run_id, [DatasetInput(dataset)]))
-        self._flush()
+        self._add("data", name=name, split=split)
 
     def log(self, epoch: Epoch) -> None:
-        """Send the numbers of an epoch, as soon as it ends: MLflow shows that time."""
-        self._measure({name: getattr(epoch, field) for name, field in _METRICS.items()}, epoch.epoch)
+        """Send the numbers of an epoch, as soon as it ends: MLflow shows that time. One that it has is left out."""
+        if self._box is None or epoch.epoch in self._epochs:
+            return
+        self._epochs.add(epoch.epoch)
+        self._add("epoch", step=epoch.epoch, metrics=messages.metrics(lambda field: getattr(epoch, field)))
+        self._deliver(_SECONDS)
 
     def finish(self, best: Epoch, val_total: int) -> None:
-        """Send what the run came to: its best epoch, of `val_total` validation photos."""
-        numbers = {"val_accuracy": best.val_accuracy, "epoch": best.epoch, "val_correct": best.val_correct}
-        named = {f"best/{name}": number for name, number in numbers.items()}
-        self._measure({**named, "val_total": val_total}, best.epoch)
+        """Say what the run came to: its best epoch, of `val_total` validation photos."""
+        values = {"val_accuracy": best.val_accuracy, "epoch": best.epoch, "val_correct": best.val_correct}
+        named = {f"best/{name}": float(value) for name, value in values.items()}
+        self._add("best", step=best.epoch, metrics=named | {"val_total": float(val_total)})
 
-    def end(self, status: str, folder: Path | None = None, error: Exception | None = None) -> None:
-        """Send the error, the files of the run folder and their figures, and MLflow's word for the end."""
-        if self._client is None or self.run_id is None:
+    def end(self, status: str, reason: str | None = None, trace: str | None = None) -> None:
+        """Send MLflow's word for the end, then the files of the run folder and their figures."""
+        if self._box is None:
             return
-        if error is not None:
-            self.tag({"flowerbench.status_reason": one_line(error)})
-            trace = "".join(traceback.format_exception(error))
-            self._waiting.append(partial(self._client.log_text, self.run_id, trace, "traceback.txt"))
-        self._flush()
-        if folder is not None and not self._waiting:
-            for send in (_send_files, _send_figures):
-                self._is_done(partial(send, self._client, self.run_id, folder))
-        # Whatever became of the files: a run that is over must not stay RUNNING.
-        self._is_done(partial(self._client.set_terminated, self.run_id, status))
+        if reason is not None:
+            self.tag({"flowerbench.status_reason": reason})
+        # The end first: a run that is over must not stay RUNNING, whatever becomes of its files.
+        self._add("end", status=status)
+        self._add("files", traceback=trace and without_password(trace))
+        self._deliver(_SECONDS if status == "KILLED" else math.inf)
 
-    def _measure(self, numbers: Mapping[str, float], step: int) -> None:
-        if self._client is None:
+    def release(self) -> None:
+        """Leave the journal to others."""
+        if self._box is not None:
+            self._box.release()
+
+    def _add(self, do: str, **details: Any) -> None:
+        if self._box is None:
             return
-        from mlflow.entities import Metric
+        # A run that goes on says some things again; a metric with another time would be there twice.
+        if do in ("data", "best") and any(details.items() <= said.items() for said in self._box.about_run):
+            return
+        self._box.add(message(do, **details))
 
-        now = int(time.time() * 1000)
-        self._send(metrics=[Metric(name, float(value), now, step) for name, value in numbers.items()])
-
-    def _send(self, **entities: Any) -> None:
-        assert self._client is not None
-        self._waiting.append(partial(self._client.log_batch, self.run_id, synchronous=True, **entities))
-        self._flush()
-
-    def _flush(self) -> None:
-        while self._waiting and self._is_done(self._waiting[0]):
-            del self._waiting[0]
-
-    def _is_done(self, message: Callable[[], object]) -> bool:
-        """Send a message; False when it has to be sent again."""
+    def _deliver(self, seconds: float, refuse: bool = False) -> None:
+        """Send what waits. A store that is away is told once, and once more when it has everything again."""
+        assert self._box is not None
         try:
-            message()
+            refusal = delivery.deliver(self._box, self._uri, seconds)
         except Exception as error:
-            if not self._has_warned:
+            if refuse and isinstance(error, UsageError):
+                raise
+            if not self._is_away:
                 mlflow_store.warn(self._uri, error)
-            self._has_warned = True
-            # What the store will never take must not hold up what comes after.
-            return getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
-        return True
+            self._is_away = True
+            return
+        if refusal and not self._was_refused:
+            mlflow_store.warn(self._uri, refusal)
+            self._was_refused = True
+        if self._is_away and self._box.next is None:
+            log.info("MLflow at %s is back, and has everything", without_password(self._uri))
+            self._is_away = False
 
 
-def _send_files(client: MlflowClient, run_id: str, folder: Path) -> None:
-    from omegaconf import OmegaConf
-
-    for name in ("history.csv", "summary.json", "val_predictions.csv"):
-        if (folder / name).is_file():
-            client.log_artifact(run_id, str(folder / name))
-    config = folder / ".hydra" / "config.yaml"
-    if config.is_file():
-        resolved = OmegaConf.to_yaml(OmegaConf.load(config), resolve=True)
-        client.log_text(run_id, without_password(resolved), "config.yaml")
-
-
-def _send_figures(client: MlflowClient, run_id: str, folder: Path) -> None:
-    import warnings
-
-    import pandas as pd
-
-    from flowerbench.report import plots
-
-    warnings.filterwarnings("ignore", "Glyph .* missing from font")
-    history, predictions = folder / "history.csv", folder / "val_predictions.csv"
-    if history.is_file() and len(epochs := pd.read_csv(history)):
-        client.log_figure(run_id, plots.curves(epochs), "curves.png")
-    if predictions.is_file():
-        # A class may be called 1, or None.
-        named = pd.read_csv(predictions, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
-        client.log_figure(run_id, plots.confusion_matrix(named), "confusion_matrix.png")
-
-
-def _start(tracking: Tracking, name: str, tags: Mapping[str, Any]) -> Tracker:
-    if tracking.uri is None:
-        return Tracker()
-    started = None
-    with mlflow_store.going_on_without(tracking.uri):
-        experiment = create_store(tracking.uri, tracking.experiment)
-        client = mlflow_store.client(tracking.uri)
-        texts = {key: _text(value, _TAG_LENGTH) for key, value in {**mlflow_store.source_tags(), **tags}.items()}
-        started = client.create_run(experiment, run_name=name, tags=texts)
-    return Tracker(client, started.info.run_id, tracking.uri) if started else Tracker()
-
-
-def _text(value: Any, length: int) -> str:
-    return without_password(str(value))[:length]
+def _owned(folder: Path) -> Outbox:
+    box = Outbox(folder)
+    if not box.own(timeout=10):
+        raise UsageError(f"{folder} is in use by another process: wait for its end, or name another folder")
+    return box

@@ -113,11 +113,11 @@ def test_a_finished_run_is_there_as_a_whole(store: Tracking, folder: Path):
 
 
 def test_the_runs_of_a_sweep_are_children_of_its_run(store: Tracking, tmp_path: Path):
-    parent = tracking.start_sweep(store, "2026-11-24/02-10-11", points=2)
+    parent = tracking.start_sweep(store, tmp_path, "2026-11-24/02-10-11", points=2)
     for name in ("a", "b"):
-        with tracking.run(store, params={}, name=name, folder=tmp_path, parent=parent):
+        with tracking.run(store, params={}, name=name, folder=tmp_path / name, sweep=tmp_path):
             pass
-    tracking.finish_sweep(store, parent, "| run | accuracy |\n", "FINISHED")
+    tracking.finish_sweep(store, tmp_path, "| run | accuracy |\n", "FINISHED")
     sweep = fetched(store, parent)
     assert (sweep.info.status, sweep.info.run_name) == ("FINISHED", "2026-11-24/02-10-11")
     expected = {"flowerbench.kind": "sweep", "flowerbench.sweep": "2026-11-24/02-10-11"}
@@ -224,19 +224,22 @@ def test_a_server_that_is_down_costs_a_warning(closed_port: int, folder: Path, c
     assert "secret" not in record.getMessage()
 
 
-def test_a_server_that_never_answers_does_not_block(silent_port: int, caplog: pytest.LogCaptureFixture):
+def test_a_server_that_never_answers_does_not_block(
+    silent_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     started = time.monotonic()
     away = Tracking(uri=f"http://127.0.0.1:{silent_port}", experiment="flowers")
-    assert tracking.start_sweep(away, "x", points=1) is None
+    assert tracking.start_sweep(away, tmp_path, "x", points=1) is None
     assert time.monotonic() - started < 5
     assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "somewhere://else", "sqlite://", "", "mysql+nodriver://x/y"])
-def test_a_store_that_cannot_be_is_refused_in_one_line(uri: str):
+def test_a_store_that_cannot_be_is_refused_in_one_line(uri: str, tmp_path: Path):
     with pytest.raises(UsageError, match=r"tracking\.uri") as refused:
-        tracking.start_sweep(Tracking(uri=uri, experiment="flowers"), "x", points=1)
+        tracking.start_sweep(Tracking(uri=uri, experiment="flowers"), tmp_path, "x", points=1)
     assert "\n" not in str(refused.value)
+    assert not list(tmp_path.glob("mlflow*")), "the corrected command may want the same folder"
 
 
 @pytest.mark.parametrize("made", [Path.mkdir, lambda path: path.write_text("no database" * 100)])
@@ -248,11 +251,11 @@ def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path, made: Any
     assert time.monotonic() - started < 5
 
 
-def test_a_deleted_experiment_is_named(store: Tracking):
+def test_a_deleted_experiment_is_named(store: Tracking, tmp_path: Path):
     deleted = mlflow_store.create_store(str(store.uri), "old")
     mlflow_store.client(str(store.uri)).delete_experiment(deleted)
     with pytest.raises(UsageError, match=f"old was deleted.*restore --experiment-id {deleted}"):
-        tracking.start_sweep(Tracking(uri=store.uri, experiment="old"), "x", points=1)
+        tracking.start_sweep(Tracking(uri=store.uri, experiment="old"), tmp_path, "x", points=1)
 
 
 def test_passwords_are_not_logged(store: Tracking, tmp_path: Path):
@@ -305,12 +308,12 @@ def test_without_a_uri_nothing_happens_and_nothing_is_imported(tmp_path: Path):
         "from flowerbench import tracking\n"
         "from flowerbench.config import Tracking\n"
         "off = Tracking(uri=None, experiment='x')\n"
-        "assert tracking.start_sweep(off, 'x', 1) is None\n"
-        "tracking.finish_sweep(off, None, '', 'FINISHED')\n"
-        "with tracking.run(off, params={'a': 1}, name='x', folder=Path(), parent=None) as tracker:\n"
+        "assert tracking.start_sweep(off, Path(), 'x', 1) is None\n"
+        "tracking.finish_sweep(off, Path(), '', 'FINISHED')\n"
+        "with tracking.run(off, params={'a': 1}, name='x', folder=Path(), sweep=Path()) as tracker:\n"
         "    best = SimpleNamespace(epoch=1, lr=1, train_loss=1, train_accuracy=1, val_loss=1)\n"
         "    best.val_accuracy = best.val_correct = best.seconds = 1\n"
-        "    tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1)\n"
+        "    tracker.start_over(); tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1)\n"
         "assert tracker.run_id is None\n"
         "assert not {'mlflow', 'pandas', 'matplotlib', 'torch'} & set(sys.modules)\n"
     )
