@@ -1,4 +1,4 @@
-"""The cache folder: photos that flowerbench made or fetched, and epochs. `python -m flowerbench.cache` shows the latter."""
+"""The cache folder: photos that were made or fetched, and epochs, which `python -m flowerbench.cache` shows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def bound(home: Path, max_bytes: float, in_use: Path | None = None) -> list[Entr
         shutil.rmtree(rubbish, ignore_errors=True)
     found = entries(home)
     total = sum(entry.size for entry in found)
-    removed = []
+    removed: list[Entry] = []
     for entry in found:
         if total <= max_bytes:
             return removed
@@ -152,7 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             description="List the epochs that are kept for other runs, or remove some of them.",
         )
         parser.add_argument("action", nargs="?", choices=["list", "prune"], default="list")
-        parser.add_argument("trajectories", nargs="*", metavar="TRAJECTORY", help="with prune: those, whatever their age")
+        parser.add_argument(
+            "trajectories", nargs="*", metavar="TRAJECTORY", help="with prune: those, whatever their age"
+        )
         parser.add_argument("--max-gb", type=float, metavar="GB", help="with prune: the oldest, until so much is left")
         parser.add_argument("--dir", metavar="DIR", help="cache.dir of the runs (default: the user's cache folder)")
         asked = parser.parse_args(arguments)

@@ -87,7 +87,7 @@ def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
     A point's own failure never reaches the launcher. Where the launcher itself fails, because it lost a process,
     what is unfinished is launched again, but no point more than three times.
     """
-    drive, returned = _driven[-1], []
+    drive, returned = _driven[-1], list[Any]()
     tries: Counter[str] = Counter()
     while waiting := [p for p in in_order(drive.planned) if _is_to_run(drive, p, tries[p.folder])]:
         batch = waiting[: batch_size or len(waiting)]

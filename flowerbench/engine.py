@@ -112,7 +112,7 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         size = micro_batch or len(labels)
         value = 0.0
-        for part, targets in zip(images.split(size), labels.split(size), strict=True):
+        for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
             targets = targets.to(placement.device, non_blocking=True)
             with placement.autocast():
                 logits = model(placement.inputs(part))
@@ -168,8 +168,9 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train up to `cfg.epochs` epochs, evaluating after each; yields each epoch as soon as it is complete.
 
-    After epoch `after` the model, optimiser and scheduler must be as that epoch left them. When an epoch is yielded, the scheduler has been stepped: model, optimiser and scheduler are as the next epoch
-    will find them. Raises RunError when a loss is not finite, naming the epoch.
+    After epoch `after` the model, optimiser and scheduler must be as that epoch left them. When an epoch is yielded,
+    the scheduler has been stepped: they are as the next epoch will find them. Raises RunError when a loss is not
+    finite, naming the epoch.
     """
     for number in range(after + 1, cfg.epochs + 1):
         started = time.perf_counter()

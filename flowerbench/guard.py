@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -40,7 +41,7 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
     logging_config = OmegaConf.to_container(hydra.job_logging, resolve=True)
     try:
         with interrupt.listening():
-            outcome = isolation.call(_child, train, cfg, run, logging_config, hydra.verbose, os.getcwd())
+            outcome = isolation.call(_child, train, cfg, run, logging_config, hydra.verbose, str(Path.cwd()))
     except KeyboardInterrupt:
         if drive.is_driver():
             raise

@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that what kills it (the kernel when memory runs out, a crash in C) kills nothing else."""
+"""Work in a process of its own: what kills it (the kernel when memory runs out, a crash in C) kills nothing else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any
 
 # Imported once, by the process that the children are forked from: the imports take seconds.
@@ -42,12 +44,14 @@ def call(function: Callable[..., Any], *args: Any) -> Outcome:
     The function must be importable, and args must pickle. The child never outlives this process.
     """
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(_PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, dict(os.environ), sys.path, function, args))
-    child.start()
+    surroundings = _Surroundings(dict(os.environ), list(sys.path), multiprocessing.get_start_method())
+    child = context.Process(target=_child, args=(sender, surroundings, function, args))
+    with _without_main():
+        child.start()
     sender.close()
     try:
         # In short waits: a signal is seen between them, whatever a library does with it.
@@ -74,18 +78,37 @@ def _stop(child: Any) -> None:
         child.join()
 
 
-def _child(
-    sender: Connection, environment: Mapping[str, str], path: list[str], function: Callable[..., Any], args: Any
-) -> None:
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Within, children do not run the main script, a command or a launcher's worker, for their own."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a child has from its parent, and not from the process that it is forked from."""
+
+    environment: dict[str, str]
+    path: list[str]
+    start_method: str
+
+
+def _child(sender: Connection, surroundings: _Surroundings, function: Callable[..., Any], args: Any) -> None:
     os.environ.clear()
-    os.environ.update(environment)
-    sys.path[:] = path
+    os.environ.update(surroundings.environment)
+    sys.path[:] = surroundings.path
+    multiprocessing.set_start_method(surroundings.start_method, force=True)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    if "OMP_NUM_THREADS" in environment:
+    if threads := os.environ.get("OMP_NUM_THREADS"):
         import torch
 
         # OpenMP looked at the variable when it was loaded, before this child began.
-        torch.set_num_threads(int(environment["OMP_NUM_THREADS"].split(",")[0]))
+        torch.set_num_threads(int(threads.split(",")[0]))
     value = function(*args)
     sender.send(value)
     sender.close()

@@ -19,7 +19,6 @@ from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
 from flowerbench.history import row_of
 
-
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "mlflow")
 
 
@@ -91,13 +90,16 @@ def about(cfg: Config, known: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_TAGS = (
+    *("identity", "trajectory", "protocol", "photos", "split", "weights", "device", "computed_on"),
+    *("epochs_reused", "epochs_resumed", "reused_from"),
+)
+
+
 def tags(known: Mapping[str, Any]) -> dict[str, str]:
     """The facts that MLflow is to find a run by."""
     versions = ", ".join(f"{package} {version}" for package, version in known["versions"].items())
-    found = {key: str(known[key]) for key in ("identity", "trajectory", "protocol", "photos", "split", "weights", "device")}
-    tagged = {f"flowerbench.{key}": value for key, value in found.items()}
-    for key in ("epochs_reused", "epochs_resumed", "reused_from", "computed_on"):
-        tagged[f"flowerbench.{key}"] = str(known.get(key))
+    tagged = {f"flowerbench.{key}": str(known[key]) for key in _TAGS if known.get(key) is not None}
     return tagged | {"flowerbench.versions": versions}
 
 

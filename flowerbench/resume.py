@@ -26,7 +26,7 @@ def from_disk(
 ) -> dict[str, Any] | None:
     """Bring the run folder as far as its own epochs and the kept ones go; the state to go on from, None for a start.
 
-    Afterwards the folder is as if all of them had just been trained there: `params`, this run's, are in its checkpoints.
+    Afterwards the folder is as if they had just been trained there: its checkpoints hold `params`, this run's.
     """
     state = folder.resume(facts)
     own = folder.epochs_done

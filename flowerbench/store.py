@@ -40,7 +40,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def lock(folder: Path) -> FileLock:
-    """What the process at work in a run folder holds; the system lets go of it when the process ends, however it does."""
+    """What the process at work in a folder holds; the system lets go of it when the process ends, however it does."""
     return FileLock(folder / ".lock")
 
 
@@ -78,7 +78,7 @@ def alone_in(folder: Path, *, waits: bool = False) -> Iterator[None]:
 
 
 def refuse_other_settings(folder: Path, cfg: DictConfig) -> None:
-    """Raise UsageError where the folder holds a run of other settings, or a finished one, which are never overwritten."""
+    """Raise UsageError where the folder holds a run of other settings, or a finished one: none is overwritten."""
     before = summary(folder)
     is_other = before.get("settings") != identity.settings(cfg)
     if before.get("status") == "FINISHED" or ((folder / "history.csv").exists() and is_other):
@@ -129,6 +129,10 @@ class RunFolder:
     def best(self) -> Row | None:
         """The row of the best epoch so far: the first of those with the most correct validation photos."""
         return best_row(self.rows)
+
+    def correct(self, row: Row) -> int:
+        """How many validation photos the epoch got right."""
+        return round(row["val_accuracy"] * self._val_total)
 
     @property
     def epochs_done(self) -> int:
@@ -224,7 +228,7 @@ class RunFolder:
             "reason": reason,
             "best_epoch": best and int(best["epoch"]),
             "best_val_accuracy": best and best["val_accuracy"],
-            "best_val_correct": best and round(best["val_accuracy"] * self._val_total),
+            "best_val_correct": best and self.correct(best),
             "epochs_done": self.epochs_done,
             **self.facts,
             "started": self._before["started"],
@@ -250,7 +254,17 @@ class RunFolder:
 
 
 # What the summary says of the run as it goes, beside what it was told.
-_OWN = ("exit_code", "status", "reason", "best_epoch", "best_val_accuracy", "best_val_correct", "epochs_done", "started", "seconds")
+_OWN = (
+    "exit_code",
+    "status",
+    "reason",
+    "best_epoch",
+    "best_val_accuracy",
+    "best_val_correct",
+    "epochs_done",
+    "started",
+    "seconds",
+)
 
 
 def write_summary(folder: Path, content: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Hydra's callback around a command: check every point first, choose the folders, tell runs that they belong together."""
+"""Hydra's callback: check every point first, choose the folders, tell the runs of a sweep that they belong together."""
 
 from __future__ import annotations
 

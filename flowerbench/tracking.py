@@ -19,7 +19,7 @@ from flowerbench.outbox import Outbox
 
 if TYPE_CHECKING:
     from flowerbench.config import Tracking
-    from flowerbench.engine import Epoch
+    from flowerbench.history import Row
 
 log = logging.getLogger(__name__)
 
@@ -159,19 +159,30 @@ class Tracker:
         """Name the run's data set, told apart by the fingerprint of its split."""
         self._add("data", name=name, split=split)
 
-    def log(self, epoch: Epoch) -> None:
-        """Send the numbers of an epoch, as soon as it ends: MLflow shows that time. One that it has is left out."""
-        if self._box is None or epoch.epoch in self._epochs:
-            return
-        self._epochs.add(epoch.epoch)
-        self._add("epoch", step=epoch.epoch, metrics=messages.metrics(lambda field: getattr(epoch, field)))
-        self._deliver(_SECONDS)
+    def go_on(self, rows: Sequence[Row]) -> None:
+        """Take note of the epochs that are on disk already; a run that begins again without its own is another run."""
+        if self._epochs and not rows:
+            self.start_over()
+        for row in rows:
+            self._note(row)
 
-    def finish(self, best: Epoch, val_total: int) -> None:
-        """Say what the run came to: its best epoch, of `val_total` validation photos."""
-        values = {"val_accuracy": best.val_accuracy, "epoch": best.epoch, "val_correct": best.val_correct}
+    def log(self, row: Row) -> None:
+        """Send an epoch, a row of history.csv, as soon as it ends: MLflow shows that time. One it has is left out."""
+        if self._note(row):
+            self._deliver(_SECONDS)
+
+    def _note(self, row: Row) -> bool:
+        if self._box is None or (step := int(row["epoch"])) in self._epochs:
+            return False
+        self._epochs.add(step)
+        self._add("epoch", step=step, metrics=messages.metrics(row.__getitem__))
+        return True
+
+    def finish(self, best: Row, val_correct: int, val_total: int) -> None:
+        """Say what the run came to: its best epoch, with so many of `val_total` validation photos right."""
+        values = {"val_accuracy": best["val_accuracy"], "epoch": best["epoch"], "val_correct": val_correct}
         named = {f"best/{name}": float(value) for name, value in values.items()}
-        self._add("best", step=best.epoch, metrics=named | {"val_total": float(val_total)})
+        self._add("best", step=int(best["epoch"]), metrics=named | {"val_total": float(val_total)})
 
     def end(self, status: str, reason: str | None = None, trace: str | None = None) -> None:
         """Send MLflow's word for the end, then the files of the run folder and their figures."""

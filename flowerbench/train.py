@@ -72,8 +72,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 is_best = folder.record(epoch, state, photos, parts)
                 tracker.log(history.row_of(epoch))
                 log.info(bar.finish(epoch, is_best))
-        best = folder.facts_of_best()
-        tracker.finish(best)
+        best = folder.best
+        assert best is not None, "a run has one epoch at least"
+        tracker.finish(best, folder.correct(best), val_total=len(parts.val))
     log.info("best validation accuracy %.4f in epoch %d: %s", best["val_accuracy"], best["epoch"], run.folder)
     return best["val_accuracy"]
 
