@@ -8,25 +8,57 @@ import pytest
 
 from flowerbench import interrupt
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
+
 
 @pytest.fixture(autouse=True)
-def _handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def _no_echo(monkeypatch):
+    monkeypatch.setattr(interrupt, "_last", -interrupt._ECHO)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupt_that_was_swallowed_is_raised_again(number):
-    interrupt.listen()
-    interrupt.check()
-    with pytest.raises(KeyboardInterrupt) as raised:
-        os.kill(os.getpid(), number)
-        time.sleep(1)
-    assert raised.value.args == (number,)
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(number)
+    with interrupt.listening():
         interrupt.check()
-    interrupt.listen()
-    interrupt.check()
+        with pytest.raises(KeyboardInterrupt) as raised:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        assert raised.value.args == (number,)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+    assert signal.getsignal(number) == before
+    with interrupt.listening():
+        interrupt.check()
+
+
+def test_the_write_in_hand_is_finished_first():
+    done = []
+    with interrupt.listening(), pytest.raises(KeyboardInterrupt), interrupt.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        done.append("written")
+    assert done == ["written"]
+
+
+def test_the_same_signal_from_the_terminal_and_the_parent_is_one():
+    with interrupt.listening():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+
+
+def test_a_launchers_own_handler_stays():
+    def launchers(*_):
+        pass
+
+    before = signal.signal(signal.SIGUSR2, launchers)
+    try:
+        with interrupt.listening():
+            assert signal.getsignal(signal.SIGUSR2) is launchers
+            assert signal.getsignal(signal.SIGUSR1) not in (launchers, signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGUSR2, before)

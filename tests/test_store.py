@@ -13,7 +13,8 @@ from flowerbench import atomic, store
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
-from flowerbench.errors import RunError, UsageError
+from flowerbench.errors import Pruned, RunError, UsageError
+from flowerbench.history import row_of
 
 PHOTOS = Photos(Path(), ("ash", "beech"), ("ash/1.png", "ash/2.png", "beech/1.png"), (0, 0, 1), ("x",) * 3, (None,) * 3)
 PARTS = Split((0,), (1, 2), "f")
@@ -69,6 +70,7 @@ def test_what_is_recorded_can_be_read_back(tmp_path):
         (RunError("epoch 2: the loss became nan"), "FAILED", "epoch 2: the loss became nan"),
         (ValueError("two\nlines"), "FAILED", "two lines"),
         (KeyboardInterrupt(), "KILLED", "stopped by Ctrl-C or a signal"),
+        (Pruned("pruned after epoch 1"), "PRUNED", "pruned after epoch 1"),
     ],
 )
 def test_however_it_ends_the_summary_says_so(tmp_path, error, status, reason):
@@ -80,8 +82,8 @@ def test_however_it_ends_the_summary_says_so(tmp_path, error, status, reason):
 
 
 def test_an_epoch_is_in_the_history_only_when_its_model_is_on_disk(tmp_path, monkeypatch):
-    def disk_is_full(state, path):
-        Path(path).write_bytes(b"half")
+    def disk_is_full(state, file):
+        file.write(b"half")
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"), store.RunFolder(tmp_path, {}) as folder:
@@ -94,18 +96,107 @@ def test_an_epoch_is_in_the_history_only_when_its_model_is_on_disk(tmp_path, mon
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
-    with store.RunFolder(tmp_path, {}), pytest.raises(UsageError, match="in use by another run"):
-        store.RunFolder(tmp_path, {}).__enter__()
+    with (
+        store.alone_in(tmp_path),
+        pytest.raises(UsageError, match="in use by another run"),
+        store.alone_in(tmp_path),
+    ):
+        pass
+    assert not store.is_at_work(tmp_path)
 
 
-def test_an_earlier_runs_history_is_never_overwritten(tmp_path):
-    with store.RunFolder(tmp_path, {}) as folder:
+def test_another_process_may_be_waited_for(tmp_path):
+    import threading
+    import time
+
+    entered = threading.Event()
+
+    def hold():
+        with store.alone_in(tmp_path):
+            entered.set()
+            time.sleep(0.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait()
+    assert store.is_at_work(tmp_path)
+    with store.alone_in(tmp_path, waits=True):
+        assert not holder.is_alive() or not holder.join()
+
+
+def test_results_of_other_settings_are_refused_and_not_touched(tmp_path, compose_config):
+    with store.RunFolder(tmp_path, {"settings": "those of another command"}) as folder:
         folder.record(epoch(1, 2), state(1), PHOTOS, PARTS)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for _ in range(2):
-        with pytest.raises(UsageError, match="holds a run already"):
-            store.RunFolder(tmp_path, {}).__enter__()
+    with pytest.raises(UsageError, match="holds a run already"):
+        store.refuse_other_settings(tmp_path, compose_config())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+FACTS = {"identity": "i", "trajectory": "t"}
+
+
+def began_with(tmp_path, number):
+    with store.RunFolder(tmp_path, {}) as folder:
+        folder.resume(FACTS)
+        for n in range(1, number + 1):
+            folder.record(epoch(n, n % 2), numbered(n), PHOTOS, PARTS)
+
+
+def numbered(n):
+    return {**state(n), "numbers": {k: v for k, v in row_of(epoch(n, n % 2)).items() if k != "seconds"}}
+
+
+def test_a_run_goes_on_from_the_last_epoch_that_has_a_model(tmp_path):
+    began_with(tmp_path, 3)
+    with store.RunFolder(tmp_path, {}) as folder:
+        found = folder.resume(FACTS)
+        assert found is not None
+        assert (found["epoch"], folder.epochs_done, folder.best["epoch"]) == (3, 3, 1)
+        assert summary(tmp_path)["epochs_resumed"] == 3
+        folder.record(epoch(4, 2), numbered(4), PHOTOS, PARTS)
+    assert [line.split(",")[0] for line in (tmp_path / "history.csv").read_text().splitlines()[1:]] == list("1234")
+    assert summary(tmp_path)["best_epoch"] == 4
+
+
+def test_epochs_of_another_computation_do_not_count(tmp_path, caplog):
+    caplog.set_level("INFO")
+    began_with(tmp_path, 2)
+    with store.RunFolder(tmp_path, {}) as folder:
+        assert folder.resume(FACTS | {"trajectory": "another"}) is None
+        assert folder.epochs_done == 0
+        assert not (tmp_path / "history.csv").exists()
+    assert "beginning again" in caplog.text
+
+
+def test_a_line_that_was_not_written_comes_from_the_checkpoint(tmp_path):
+    began_with(tmp_path, 2)
+    file = tmp_path / "history.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:-1], "2,0.1,0.3"]))
+    with store.RunFolder(tmp_path, {}) as folder:
+        assert folder.resume(FACTS)["epoch"] == 2
+    after = file.read_text().splitlines()
+    assert after[2].rpartition(",")[0] == lines[2].rpartition(",")[0]
+    assert after[2].endswith(",nan")
+
+
+def test_seconds_add_up_over_the_processes_of_a_run(tmp_path):
+    began_with(tmp_path, 1)
+    store.write_summary(tmp_path, store.summary(tmp_path) | {"seconds": 100.0})
+    with store.RunFolder(tmp_path, {}) as folder:
+        folder.resume(FACTS)
+    assert 100 <= summary(tmp_path)["seconds"] < 110
+
+
+def test_taken_epochs_are_as_if_they_had_been_recorded(tmp_path):
+    began_with(tmp_path / "one", 3)
+    with store.RunFolder(tmp_path / "other", {}) as folder:
+        folder.resume(FACTS)
+        folder.take([epoch(n, n % 2) for n in (1, 2, 3)], numbered(3), numbered(1), PHOTOS, PARTS)
+    for name in ("best.pt", "last.pt", "val_predictions.csv", "history.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
+    assert summary(tmp_path / "other")["epochs_reused"] == 3
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
