@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ def listening() -> Iterator[None]:
     """Within, such a signal raises KeyboardInterrupt(its number) wherever the main thread is, and is remembered.
 
     Only a main thread may listen, and some launchers have others. Forked workers do not take part. A handler that
-    a launcher has set for a signal of its own stays.
+    a launcher has set for a signal of its own stays. One that is raised where Python can raise nothing, in a
+    callback, is not printed: `check` raises it again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -51,9 +53,12 @@ def listening() -> Iterator[None]:
         if number in (signal.SIGINT, signal.SIGTERM) or current == signal.SIG_DFL:
             before[number] = current
             signal.signal(number, stop)
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if lost.exc_type is KeyboardInterrupt and _received else report(lost)
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -62,3 +62,16 @@ def test_a_launchers_own_handler_stays():
             assert signal.getsignal(signal.SIGUSR1) not in (launchers, signal.SIG_DFL)
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_one_raised_where_nothing_can_be_is_not_printed_but_remembered(capsys):
+    class Dying:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    with interrupt.listening(), pytest.raises(KeyboardInterrupt):
+        dying = Dying()
+        del dying
+        assert capsys.readouterr().err == ""
+        interrupt.check()

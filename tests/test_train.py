@@ -177,7 +177,7 @@ def test_a_stopped_run_keeps_its_epochs_and_says_killed(tmp_path, folder_data, n
 
 
 def test_two_runs_that_start_together_get_folders_of_their_own(tmp_path, folder_data):
-    finish_together([start_train(tmp_path, *folder_data, "epochs=1") for _ in range(3)])
+    finish_together([start_train(tmp_path, *folder_data, "epochs=1", f"seed={seed}") for seed in range(3)])
     assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 3
 
 
@@ -196,7 +196,11 @@ def test_results_are_never_overwritten(flowerbench, tmp_path, folder_data):
         done = flowerbench("train", *command)
         assert done.returncode == 0, done.stderr
         before = {path: path.read_bytes() for path in tmp_path.glob("mine*/**/*") if path.is_file()}
-        again = flowerbench("train", *command)
-        assert again.returncode == 2
-        assert "holds results already" in again.stderr
+        other = flowerbench("train", *[word.replace("seed=1,2", "seed=1,3") for word in command], "optim.lr=0.5")
+        assert other.returncode == 2
+        assert "holds results already" in other.stderr
         assert {path: path.read_bytes() for path in tmp_path.glob("mine*/**/*") if path.is_file()} == before
+        again = flowerbench("train", *command)
+        assert again.returncode == 0, "the same command finds that it is done"
+        results = [path for path in before if path.suffix in (".pt", ".csv") or path.name == "summary.json"]
+        assert all(path.read_bytes() == before[path] for path in results)
