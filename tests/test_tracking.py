@@ -224,9 +224,7 @@ def test_a_server_that_is_down_costs_a_warning(closed_port: int, folder: Path, c
     assert "secret" not in record.getMessage()
 
 
-def test_a_server_that_never_answers_does_not_block(
-    silent_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_server_that_never_answers_does_not_block(silent_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     started = time.monotonic()
     away = Tracking(uri=f"http://127.0.0.1:{silent_port}", experiment="flowers")
     assert tracking.start_sweep(away, tmp_path, "x", points=1) is None
