@@ -73,6 +73,7 @@ def _create(box: Outbox, uri: str) -> None:
     if parent := _parent(box, said, uri):
         tags["mlflow.parentRunId"] = parent
     with box.creation():
+        box.save()
         box.read_state()
         if box.next is not said:
             return

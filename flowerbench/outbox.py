@@ -47,7 +47,7 @@ class Outbox:
 
     def creation(self) -> FileLock:
         """What to hold while the run is made in MLflow: a sweep's is made by whichever process gets through first."""
-        return FileLock(self.folder / ".mlflow.create.lock", timeout=2)
+        return FileLock(self.folder / ".mlflow.create.lock", timeout=10)
 
     @property
     def about_run(self) -> list[Message]:
@@ -130,7 +130,7 @@ class Outbox:
         try:
             state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
             self._saved = min(state["acknowledged"], len(self.messages)), state["run_id"]
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             self._saved = 0, None  # then all is sent again, which does no harm
         self._acknowledged, self._run_id = self._saved
 

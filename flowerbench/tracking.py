@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # What an epoch, or a stop by a signal, may take to send what had to wait.
 _SECONDS = 5
+# What `flowerbench.sync` may take with a journal before it is a mistake to want it.
+_PATIENCE = 10
 
 
 @contextmanager
@@ -230,6 +232,6 @@ class Tracker:
 
 def _owned(folder: Path) -> Outbox:
     box = Outbox(folder)
-    if not box.own(timeout=10):
+    if not box.own(_PATIENCE):
         raise UsageError(f"{folder} is in use by another process: wait for its end, or name another folder")
     return box

@@ -224,9 +224,7 @@ def test_a_server_that_is_down_costs_a_warning(closed_port: int, folder: Path, c
     assert "secret" not in record.getMessage()
 
 
-def test_a_server_that_never_answers_does_not_block(
-    silent_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_server_that_never_answers_does_not_block(silent_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     started = time.monotonic()
     away = Tracking(uri=f"http://127.0.0.1:{silent_port}", experiment="flowers")
     assert tracking.start_sweep(away, tmp_path, "x", points=1) is None
@@ -313,7 +311,8 @@ def test_without_a_uri_nothing_happens_and_nothing_is_imported(tmp_path: Path):
         "with tracking.run(off, params={'a': 1}, name='x', folder=Path(), sweep=Path()) as tracker:\n"
         "    best = SimpleNamespace(epoch=1, lr=1, train_loss=1, train_accuracy=1, val_loss=1)\n"
         "    best.val_accuracy = best.val_correct = best.seconds = 1\n"
-        "    tracker.start_over(); tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1)\n"
+        "    tracker.start_over()\n"
+        "    tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1)\n"
         "assert tracker.run_id is None\n"
         "assert not {'mlflow', 'pandas', 'matplotlib', 'torch'} & set(sys.modules)\n"
     )

@@ -74,8 +74,10 @@ def _natural(path: Path) -> list[tuple[bool, int, str]]:
 
 
 def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequence[str]) -> Record:
-    summary_file = folder / "summary.json"
+    summary_file, mlflow_file = folder / "summary.json", folder / "mlflow.json"
     summary = _json(summary_file) if summary_file.is_file() else {}
+    # Where MLflow was away at first, the summary does not know of its run.
+    in_mlflow = _json(mlflow_file) if mlflow_file.is_file() else {}
     history = read_history(folder / "history.csv")
     status = summary.get("status") or "MISSING"
     assigned = dict(_assigned(overrides))
@@ -93,7 +95,7 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
     }
     inside = folder.absolute()
     return Record(
-        key=summary.get("mlflow_run_id") or str(folder.resolve()),
+        key=in_mlflow.get("run_id") or summary.get("mlflow_run_id") or str(folder.resolve()),
         name=inside.relative_to(home.absolute()).as_posix(),
         sweep=plan.get("name") or summary.get("sweep"),
         config=config,

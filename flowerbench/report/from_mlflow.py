@@ -61,7 +61,8 @@ def _find(client: MlflowClient, source: str) -> list[Run]:
 
     def search(experiments: list[str], filter_string: str) -> list[Run]:
         order = ["attributes.start_time ASC"]
-        return list(_all_pages(client.search_runs, experiments, filter_string=filter_string, order_by=order))
+        found = _all_pages(client.search_runs, experiments, filter_string=filter_string, order_by=order)
+        return [run for run in found if "flowerbench.replaced" not in run.data.tags]
 
     experiment = client.get_experiment_by_name(source)
     if experiment is None and source.isdigit():
