@@ -23,6 +23,10 @@ class RunError(Exception):
     """A run that was asked for correctly and failed: one line for the user, exit code 1."""
 
 
+class Pruned(Exception):  # noqa: N818 - not an error
+    """A run that the search stopped early: not an error, but it has no result to compare."""
+
+
 class Told(Exception):  # noqa: N818 - not an error of its own, but one that was dealt with
     """Stands for an error that the user has been told of; all that is left of it is the exit code."""
 

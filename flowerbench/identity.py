@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 # and weights, wherever they lie).
 NOT_IDENTITY = (
     "tracking",
+    "search",
     "device",
     "model.weights",
     "data.name",

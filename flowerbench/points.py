@@ -32,9 +32,15 @@ def plan(config: DictConfig) -> tuple[list[str], list[dict[str, Any]]]:
     )
     varying = [override.key_or_group for override in parsed if override.is_sweep_override()]
     constant = [override.key_or_group for override in parsed if override.key_or_group not in varying]
+    constant.append("search")  # what a sweeper tells the trials of a search
     # Folders are named after what varies.
-    listed = ",".join(map(_quoted, constant))
+    listed = ",".join(map(quoted, constant))
     config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{listed}]")
+    if config.hydra.sweeper._target_.endswith(".OptunaSweeper"):
+        from flowerbench import search_space
+
+        for overrides in search_space.check(config, parsed).ends():
+            checks.check(without_hydra(loader.load_sweep_config(config, overrides)))
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return varying, []
     points = []
@@ -74,7 +80,7 @@ def claim_folder(config: DictConfig, mode: str) -> Path:
             folder = wanted.with_name(f"{wanted.name}-{number}")
     with read_write(config), open_dict(config):
         config.hydra[mode].dir = str(folder)
-    config.hydra.overrides.hydra.append(f"{key}={_quoted(str(folder))}")
+    config.hydra.overrides.hydra.append(f"{key}={quoted(str(folder))}")
     return folder
 
 
@@ -88,7 +94,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A value that Hydra's grammar of overrides reads as it stands."""
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from flowerbench import atomic
-from flowerbench.errors import UsageError, one_line
+from flowerbench.errors import Pruned, UsageError, one_line
 
 if TYPE_CHECKING:
     from flowerbench.data.sources import Photos
@@ -55,6 +55,8 @@ class RunFolder:
         try:
             if error is None:
                 self._summarise("FINISHED")
+            elif isinstance(error, Pruned):
+                self._summarise("PRUNED", one_line(error))
             elif isinstance(error, Exception):
                 self._summarise("FAILED", one_line(error))
             else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerbench import mlflow_store
-from flowerbench.errors import one_line
+from flowerbench.errors import Pruned, one_line
 from flowerbench.mlflow_store import create_store, without_password
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ def run(
         tracker.params(params)
         yield tracker
         tracker.end("FINISHED", folder)
+    except Pruned as pruned:
+        tracker.tag({"flowerbench.status_reason": one_line(pruned)})
+        tracker.end("KILLED", folder)  # the nearest that MLflow has
+        raise
     except Exception as error:
         tracker.end("FAILED", folder, error)
         raise

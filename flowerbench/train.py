@@ -9,7 +9,7 @@ from typing import cast
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import checks, config, errors, identity, interrupt, sweep
+from flowerbench import checks, config, errors, identity, interrupt, search, sweep
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
         tracker.tag(provenance.tags(facts))
         tracker.data(cfg.data.name, parts.fingerprint)
         log.info(provenance.opening_line(facts))
+        report = search.reporter(cfg.search, cfg.epochs)
 
         def on_batch(part: str, done: int, total: int) -> None:
             interrupt.check()
@@ -58,6 +59,7 @@ def train(cfg: config.Config, run: sweep.Run) -> float:
             folder.record(epoch, provenance.state(epoch, network, optimizer, scheduler, photos, params), photos, parts)
             tracker.log(epoch)
             log.info(bar.finish(epoch, is_best=epoch is folder.best))
+            report(epoch)
         assert folder.best is not None, "a run has one epoch at least"
         tracker.finish(folder.best, val_total=len(parts.val))
     log.info("best validation accuracy %.4f in epoch %d: %s", folder.best.val_accuracy, folder.best.epoch, run.folder)
@@ -68,12 +70,15 @@ config.register()
 
 
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
-def run(cfg: DictConfig) -> float:
+def run(cfg: DictConfig) -> float | None:
     """One point, called by Hydra: an error is told and logged here, where it happens, whatever launched the point."""
     interrupt.listen()
     try:
         checks.check(cfg)
         return train(cast(config.Config, cfg), sweep.this_run())
+    except errors.Pruned as pruned:
+        log.info("%s", pruned)
+        return None
     except Exception as error:
         if isinstance(error, errors.UsageError | errors.RunError) or errors.is_disk_trouble(error):
             log.error("flowerbench: %s", errors.one_line(error))

@@ -17,7 +17,8 @@ from flowerbench.store import HISTORY
 
 # Where photos lie and how a run is carried out: nothing that a result is told apart by, unless a sweep varied it.
 _NOT_SETTINGS = (
-    "tracking", "device", "data.root", "data.url", "data.sha256", "data.bytes", "data.workers", "data.on_bad_image",
+    "tracking", "search", "device",
+    "data.root", "data.url", "data.sha256", "data.bytes", "data.workers", "data.on_bad_image",
 )  # fmt: skip
 _COUNTS = ("best_epoch", "correct", "total", "epochs_done")
 _NUMBERS = ("best_accuracy", "last_accuracy", "seconds")

@@ -1,0 +1,110 @@
+"""A run that is a trial of a search: it reports its epochs, and is stopped early where they promise little.
+
+The other side, which asks for trials, is `hydra_plugins/flowerbench/optuna_sweeper.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flowerbench.errors import Pruned, UsageError
+from flowerbench.mlflow_store import reason, without_password
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+    from flowerbench.config import Search
+    from flowerbench.engine import Epoch
+
+log = logging.getLogger(__name__)
+
+# Seconds between two signs of life of a trial, and from the last one until it is given to another driver.
+BEAT, GRACE = 5, 30
+# What a trial and a study are told about themselves.
+PRUNED, PRUNER = "flowerbench.pruned", "flowerbench.pruner"
+
+
+def reporter(search: Search, epochs: int) -> Callable[[Epoch], None]:
+    """What to call after each of `epochs` epochs; it raises Pruned where the study's pruner wants no more of them.
+
+    Without a trial it does nothing. A storage that goes away costs a warning, and nothing else.
+    """
+    if search.trial is None:
+        return lambda epoch: None
+    assert search.storage
+    assert search.study
+    storage = open_storage(search.storage)
+    import optuna
+    from hydra.utils import instantiate
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        study_id = storage.get_study_id_from_name(search.study)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, search.trial)
+    except KeyError:
+        raise UsageError(
+            f"trial {search.trial} of study {search.study} is not in {without_password(search.storage)}: "
+            "machines that search together need one storage, such as postgresql://…"
+        ) from None
+    pruner = instantiate(storage.get_study_user_attrs(study_id)[PRUNER])
+    study = optuna.load_study(study_name=search.study, storage=storage, pruner=pruner)
+
+    def report(epoch: Epoch) -> None:
+        try:
+            storage.set_trial_intermediate_value(trial_id, epoch.epoch, epoch.val_accuracy)
+            # After the last epoch there is nothing left to save.
+            if epoch.epoch >= epochs or not pruner.prune(study, storage.get_trial(trial_id)):
+                return
+            why = f"pruned after epoch {epoch.epoch} of {epochs}"
+            storage.set_trial_user_attr(trial_id, PRUNED, why)
+        except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
+            log.warning("the search does not hear of epoch %d (%s); going on", epoch.epoch, reason(error))
+            return
+        raise Pruned(why)
+
+    return report
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's storage in a database, made where it is not there yet; any number of processes may do so at once.
+
+    Raises UsageError where it cannot be used.
+    """
+    try:
+        import optuna
+        from sqlalchemy.exc import DBAPIError
+    except ImportError:
+        raise UsageError("a search needs Optuna: pip install 'flowerbench[optuna]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    # We keep the sign of life ourselves, as the loop over trials is ours.
+    warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
+    tries = 4
+    while True:
+        tries -= 1
+        try:
+            return optuna.storages.RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
+                heartbeat_interval=BEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            )
+        except Exception as error:
+            # Two that make the tables of a new database at once are in each other's way, but not twice.
+            if tries and isinstance(error, DBAPIError):
+                time.sleep(random.uniform(0.2, 1))
+                continue
+            raise UsageError(
+                f"hydra.sweeper.storage={without_password(url)} cannot be used ({_first_line(error)}): "
+                "name a database such as sqlite:///optuna.db or postgresql://user:password@host/name"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
