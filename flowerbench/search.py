@@ -49,7 +49,7 @@ def reporter(search: Search, epochs: int) -> Callable[[Epoch], None]:
     except KeyError:
         raise UsageError(
             f"trial {search.trial} of study {search.study} is not in {without_password(search.storage)}: "
-            "machines that search together need one storage, such as postgresql://…"
+            "machines that search together need one storage, such as postgresql+psycopg2://…"
         ) from None
     pruner = instantiate(storage.get_study_user_attrs(study_id)[PRUNER])
     study = optuna.load_study(study_name=search.study, storage=storage, pruner=pruner)
@@ -101,10 +101,6 @@ def open_storage(url: str) -> RDBStorage:
                 time.sleep(random.uniform(0.2, 1))
                 continue
             raise UsageError(
-                f"hydra.sweeper.storage={without_password(url)} cannot be used ({_first_line(error)}): "
-                "name a database such as sqlite:///optuna.db or postgresql://user:password@host/name"
+                f"hydra.sweeper.storage={without_password(url)} cannot be used ({reason(error.__cause__ or error)}): "
+                "name a database such as sqlite:///optuna.db or postgresql+psycopg2://user:password@host/name"
             ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])

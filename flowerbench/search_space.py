@@ -107,7 +107,7 @@ def check(config: DictConfig, parsed: Sequence[Override]) -> Space:
             raise UsageError(f"hydra.sweeper.{key}={sweeper[key]} is not allowed: a whole number, 1 or more")
     if sweeper.direction not in ("maximize", "minimize"):
         raise UsageError(f"hydra.sweeper.direction={sweeper.direction} is not allowed: one of maximize, minimize")
-    open_storage(sweeper.storage)
+    open_storage(str(sweeper.storage))
     for key in ("sampler", "pruner"):
         made(key, sweeper[key])
     return space(parsed, config)
