@@ -82,5 +82,5 @@ def state(
         "val_accuracy": epoch.val_accuracy,
         "classes": list(photos.classes),
         # An address of a store may hold a password.
-        "config": {key: value for key, value in params.items() if not key.startswith("tracking.")},
+        "config": {key: value for key, value in params.items() if not key.startswith(("tracking.", "search."))},
     }

@@ -109,7 +109,8 @@ def check(config: DictConfig, parsed: Sequence[Override]) -> Space:
         raise UsageError(f"hydra.sweeper.direction={sweeper.direction} is not allowed: one of maximize, minimize")
     open_storage(str(sweeper.storage))
     for key in ("sampler", "pruner"):
-        made(key, sweeper[key])
+        if sweeper[key] is not None or key == "sampler":
+            made(key, sweeper[key])
     return space(parsed, config)
 
 

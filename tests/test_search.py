@@ -13,10 +13,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from flowerbench.errors import UsageError
+from flowerbench.config import Search
+from flowerbench.engine import Epoch
+from flowerbench.errors import Pruned, UsageError
+from flowerbench.search import reporter
 from flowerbench.search_space import space
 from tests.conftest import finish_together, start_train
 
@@ -74,6 +79,9 @@ def test_a_search_finds_the_best_of_its_trials_and_goes_on_where_it_stood(flower
         assert run.name == f"{trial.number:03}_" + re.sub(
             "[=]", "-", "_".join(f"{key}={value}" for key, value in sorted(trial.params.items()))
         )
+        # The address of a storage may hold a password.
+        kept = torch.load(run / "last.pt")["config"]
+        assert not [key for key in kept if key.startswith("search.")]
     best = found.best_trial
     assert f"best accuracy {best.value:.4f}, of trial {best.number}: " in done.stderr
     # The command that it names trains the best trial again.
@@ -104,6 +112,7 @@ def test_a_seed_suggests_the_same_again_and_another_does_not(tmp_path, command):
 def test_a_trial_that_is_pruned_or_fails_does_not_stop_the_search(flowerbench, tmp_path, command):
     # The first learning rate diverges, and of the others each is pruned after its first epoch.
     pruner = ["hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner", "+hydra.sweeper.pruner.lower=1.1"]
+    pruner.append("hydra.sweeper.pruner.n_warmup_steps=1")
     sampler = ["hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler"]
     search = [*command, "epochs=3", "optim.lr=1e30,0.01,0.02", *pruner, *sampler]
     done = flowerbench("train", *search)
@@ -187,6 +196,44 @@ def test_trials_are_run_at_once_by_a_launcher(flowerbench, tmp_path, command):
     done = flowerbench("train", *search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr
     assert states(tmp_path) == {"COMPLETE": 4}
+
+
+def epoch(number: int, accuracy: float) -> Epoch:
+    return Epoch(number, 0.1, 1.0, accuracy, 1.0, accuracy, 1.0, 1, np.zeros((1, 2), np.float32))
+
+
+@pytest.fixture
+def trial(tmp_path):
+    """A trial in a study whose pruner lets nothing pass, as a run is told of it."""
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    made = optuna.create_study(study_name="mine", storage=url)
+    made.set_user_attr("flowerbench.pruner", {"_target_": "optuna.pruners.ThresholdPruner", "lower": 1.1})
+    made.ask()
+    return Search(storage=url, study="mine", trial=0)
+
+
+def test_the_last_epoch_is_never_pruned(trial, tmp_path):
+    report = reporter(trial, epochs=2)
+    report(epoch(2, 0.5))
+    with pytest.raises(Pruned, match="pruned after epoch 1 of 2"):
+        report(epoch(1, 0.25))
+    assert study(tmp_path).trials[0].intermediate_values == {1: 0.25, 2: 0.5}
+
+
+def test_a_run_goes_on_when_the_search_takes_no_reports(trial, tmp_path, caplog):
+    report = reporter(trial, epochs=2)
+    study(tmp_path).tell(0, state=optuna.trial.TrialState.FAIL)
+    report(epoch(1, 0.25))
+    assert "the search does not hear of epoch 1" in caplog.text
+
+
+def test_a_run_that_cannot_see_its_study_says_so(trial, tmp_path):
+    with pytest.raises(UsageError, match="machines that search together need one storage"):
+        reporter(Search(storage=f"sqlite:///{tmp_path / 'other.db'}", study="mine", trial=0), epochs=2)
+
+
+def test_a_run_without_a_search_reports_nowhere(compose_config):
+    reporter(compose_config().search, epochs=2)(epoch(1, 0.25))
 
 
 def space_of(compose_config, *overrides: str):

@@ -27,8 +27,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from flowerbench import identity
-from flowerbench.errors import UsageError, one_line
-from flowerbench.mlflow_store import without_password
+from flowerbench.errors import RunError, UsageError, one_line
+from flowerbench.mlflow_store import reason, without_password
 from flowerbench.points import quoted
 from flowerbench.search_space import made, space
 
@@ -49,7 +49,7 @@ class OptunaSweeper(Sweeper):
     def __init__(
         self,
         sampler: DictConfig,
-        pruner: DictConfig,
+        pruner: DictConfig | None,
         direction: str,
         n_trials: int,
         n_jobs: int,
@@ -57,7 +57,8 @@ class OptunaSweeper(Sweeper):
         study_name: str | None,
         params: Mapping[str, Any],
     ) -> None:
-        self.sampler, self.pruner = sampler, pruner
+        self.sampler = sampler
+        self.pruner = pruner or OmegaConf.create({"_target_": "optuna.pruners.NopPruner"})
         self.direction: Any = direction
         self.n_trials, self.n_jobs = n_trials, n_jobs
         self.storage_url, self.study_name, self.params = storage, study_name, params
@@ -72,10 +73,10 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Search until the study has its trials; then raise what a job raised, as Hydra's own sweeper does."""
-        from optuna.storages import fail_stale_trials
-        from optuna.trial import TrialState
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
 
-        from flowerbench.search import GRACE, open_storage
+        from flowerbench.search import open_storage
 
         OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir, "multirun.yaml"))
         params = [f"{key}={value}" for key, value in self.params.items()]
@@ -85,6 +86,25 @@ class OptunaSweeper(Sweeper):
         self.study = self._study([*params, *arguments])
         self.results: list[JobReturn] = []
         self.is_exhausted = False
+        try:
+            self._search()
+            self._sum_up()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            where = f"hydra.sweeper.storage={without_password(self.storage_url)}"
+            raise RunError(
+                f"{where} is out of reach ({reason(error.__cause__ or error)}): later, the same command goes on"
+            ) from error
+        for result in self.results:
+            if result.status == JobStatus.FAILED:
+                _ = result.return_value
+        return self.results
+
+    def _search(self) -> None:
+        from optuna.storages import fail_stale_trials
+        from optuna.trial import TrialState
+
+        from flowerbench.search import GRACE
+
         failed, seen = 0, dict[int, float]()
         while not self.is_exhausted:
             fail_stale_trials(self.study)
@@ -105,11 +125,6 @@ class OptunaSweeper(Sweeper):
                 if COMMAND not in trial.user_attrs and time.monotonic() - first > GRACE:
                     self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             time.sleep(1)
-        self._sum_up()
-        for result in self.results:
-            if result.status == JobStatus.FAILED:
-                _ = result.return_value
-        return self.results
 
     def _study(self, written: Sequence[str]) -> Study:
         """The study of this search: a new one, or one that goes on. Raises UsageError for that of another search."""
@@ -158,8 +173,8 @@ class OptunaSweeper(Sweeper):
         except BaseException:
             # Stopped: whoever goes on with the search begins with these.
             for trial in trials:
-                told = self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                RetryHeartbeatStaleTrialCallback()(self.study, told)
+                if self.storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
+                    RetryHeartbeatStaleTrialCallback()(self.study, self.study.tell(trial, state=TrialState.FAIL))
             raise
         return sum(self._tell(*pair) == TrialState.FAIL for pair in zip(trials, results, strict=True))
 
