@@ -54,7 +54,10 @@ def reporter(search: Search, epochs: int) -> Callable[[Epoch], None]:
     pruner = instantiate(storage.get_study_user_attrs(study_id)[PRUNER])
     study = optuna.load_study(study_name=search.study, storage=storage, pruner=pruner)
 
+    has_warned = False
+
     def report(epoch: Epoch) -> None:
+        nonlocal has_warned
         try:
             storage.set_trial_intermediate_value(trial_id, epoch.epoch, epoch.val_accuracy)
             # After the last epoch there is nothing left to save.
@@ -63,7 +66,9 @@ def reporter(search: Search, epochs: int) -> Callable[[Epoch], None]:
             why = f"pruned after epoch {epoch.epoch} of {epochs}"
             storage.set_trial_user_attr(trial_id, PRUNED, why)
         except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
-            log.warning("the search does not hear of epoch %d (%s); going on", epoch.epoch, reason(error))
+            if not has_warned:
+                log.warning("the search does not hear of epoch %d (%s); going on", epoch.epoch, root(error))
+            has_warned = True
             return
         raise Pruned(why)
 
@@ -84,13 +89,13 @@ def open_storage(url: str) -> RDBStorage:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     # We keep the sign of life ourselves, as the loop over trials is ours.
     warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
-    tries = 4
+    is_file, tries = url.startswith("sqlite"), 4
     while True:
         tries -= 1
         try:
             return optuna.storages.RDBStorage(
                 url,
-                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
+                engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
                 heartbeat_interval=BEAT,
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
@@ -101,6 +106,13 @@ def open_storage(url: str) -> RDBStorage:
                 time.sleep(random.uniform(0.2, 1))
                 continue
             raise UsageError(
-                f"hydra.sweeper.storage={without_password(url)} cannot be used ({reason(error.__cause__ or error)}): "
+                f"hydra.sweeper.storage={without_password(url)} cannot be used ({root(error)}): "
                 "name a database such as sqlite:///optuna.db or postgresql+psycopg2://user:password@host/name"
             ) from error
+
+
+def root(error: BaseException) -> str:
+    """What the database said, in one short line: Optuna and SQLAlchemy have wrapped it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return reason(error)

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowerbench import identity
 from flowerbench.errors import RunError, UsageError, one_line
-from flowerbench.mlflow_store import reason, without_password
+from flowerbench.mlflow_store import without_password
 from flowerbench.points import quoted
 from flowerbench.search_space import made, space
 
@@ -76,7 +76,7 @@ class OptunaSweeper(Sweeper):
         from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
-        from flowerbench.search import open_storage
+        from flowerbench.search import open_storage, root
 
         OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir, "multirun.yaml"))
         params = [f"{key}={value}" for key, value in self.params.items()]
@@ -91,9 +91,7 @@ class OptunaSweeper(Sweeper):
             self._sum_up()
         except (SQLAlchemyError, StorageInternalError) as error:
             where = f"hydra.sweeper.storage={without_password(self.storage_url)}"
-            raise RunError(
-                f"{where} is out of reach ({reason(error.__cause__ or error)}): later, the same command goes on"
-            ) from error
+            raise RunError(f"{where} is out of reach ({root(error)}): later, the same command goes on") from error
         for result in self.results:
             if result.status == JobStatus.FAILED:
                 _ = result.return_value
