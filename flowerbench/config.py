@@ -124,6 +124,13 @@ class Cache:
 
 
 @dataclass
+class Search:
+    storage: str | None = _key(_NAME)
+    study: str | None = _key(_NAME)
+    trial: int | None = _key(_NATURAL)
+
+
+@dataclass
 class Config:
     batch_size: int = _key(_COUNT)
     epochs: int = _key(_COUNT)
@@ -148,6 +155,7 @@ class Config:
     optim: dict[str, Any] = _key()
     schedule: dict[str, Any] = _key()
     tracking: Tracking = _key()
+    search: Search = _key()
 
 
 # Ranges of the arguments that torch's optimisers and schedules have in common.

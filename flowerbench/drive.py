@@ -65,6 +65,7 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
     except Timeout:
         raise errors.UsageError(f"hydra.sweep.dir={folder} was just taken by another sweep") from None
     record = {"name": name, "varying": varying, "points": [point.record for point in planned]}
+    record["command"] = identity.command(config)
     is_new = not (folder / "sweep.json").exists()
     atomic.write_text(folder / "sweep.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     try:

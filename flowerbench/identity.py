@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -87,6 +87,13 @@ def trajectory(cfg: DictConfig, facts: Mapping[str, Any]) -> str:
 def settings(cfg: DictConfig) -> str:
     """The hash (16 hex digits) of what was asked for, known before any photo is read: one command, one hash."""
     return _hash({"config": _numbers(cfg, NOT_SETTINGS)})
+
+
+def command(cfg: DictConfig) -> str:
+    """The hash (16 hex digits) of a multirun's own command: what a sweep is known by whose points are not known before."""
+    overrides = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    kept = [o for o in cast(list[str], overrides) if o.lstrip("+~").partition("=")[0].split(".")[0] not in NOT_SETTINGS]
+    return _hash({"sweeper": cfg.hydra.sweeper._target_, "overrides": sorted(kept)})
 
 
 def _numbers(cfg: DictConfig, left_out: Collection[str]) -> dict[str, Any]:

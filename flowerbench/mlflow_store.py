@@ -155,7 +155,7 @@ def warn(uri: str, error: Exception) -> None:
     log.warning("MLflow at %s: %s; going on, the run folder has everything", without_password(uri), reason(error))
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What went wrong, in one short line."""
     text = without_password(" ".join(str(error).split()))
     # What the network said comes last, after what each layer of MLflow's client added.

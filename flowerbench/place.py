@@ -95,11 +95,14 @@ def identity_of(settings: DictConfig) -> str:
 
 def _is_same_sweep(cfg: DictConfig, folder: Path, planned: Sequence[Point]) -> bool:
     try:
-        points: list[dict[str, Any]] = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["points"]
+        plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        points: list[dict[str, Any]] = plan["points"]
     except (OSError, ValueError, KeyError):
         return False
     wanted = sorted(point.settings for point in planned)
-    if cfg.on_done != "skip" or not wanted or sorted(str(point.get("settings")) for point in points) != wanted:
+    if cfg.on_done != "skip" or sorted(str(point.get("settings")) for point in points) != wanted:
+        return False
+    if not wanted and plan.get("command") != identity.command(cfg):
         return False
     # The photos may be others by now; what has finished can tell, one point for each set of them.
     finished = [p for p in planned if store.summary(folder / p.folder).get("status") == "FINISHED"]

@@ -16,7 +16,7 @@ from flowerbench import checks, identity
 from flowerbench.errors import UsageError
 
 # Keys that make points, and say nothing about one of them.
-_OF_THE_SWEEP = ("points", "repeats", "dry_run")
+_OF_THE_SWEEP = ("points", "repeats", "dry_run", "search")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
         varying.append("seed")
     constant = [o.key_or_group for o in parsed if o.key_or_group not in varying]
     _name_folders_after_all_but(constant, config)
+    if config.hydra.sweeper._target_.endswith(".OptunaSweeper"):
+        from flowerbench import search_space
+
+        for overrides in search_space.check(config, parsed).ends():
+            checks.check(without_hydra(loader.load_sweep_config(config, overrides)))
     if not is_grid(config):
         return varying, []
     grid = [o for o in parsed if o.key_or_group not in (*_OF_THE_SWEEP, *(key for row in listed for key in row))]

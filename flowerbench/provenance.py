@@ -138,5 +138,5 @@ def state(
 
 
 def kept_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat config as a checkpoint holds it: without the address of the store, which may hold a password."""
-    return {key: value for key, value in params.items() if not key.startswith("tracking.")}
+    """The flat config as a checkpoint holds it: without addresses of databases, which may hold a password."""
+    return {key: value for key, value in params.items() if not key.startswith(("tracking.", "search."))}

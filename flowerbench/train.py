@@ -9,7 +9,7 @@ from typing import cast
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import config, drive, errors, guard, identity, interrupt, sweep
+from flowerbench import config, drive, errors, guard, identity, interrupt, search, sweep
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     import torch
     from hydra.utils import instantiate
 
-    from flowerbench import engine, history, model, provenance, resume, store, tracking, trajectory
+    from flowerbench import engine, model, provenance, resume, store, tracking, trajectory
     from flowerbench.data import augment, batches, sources, split
     from flowerbench.progress import EpochBar
 
@@ -61,6 +61,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 for part, name in ((network, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
                     part.load_state_dict(state[name])
             tracker.go_on(folder.rows)
+            report = search.reporter(cfg.search, cfg.epochs)
+            for row in folder.rows:
+                report(row)
             tracker.tag(provenance.tags(folder.facts))
             for epoch in engine.fit(
                 *(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch),
@@ -70,8 +73,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 state = provenance.state(epoch, network, optimizer, scheduler, photos, params)
                 kept.append(epoch, state, provenance.about(cfg, facts))
                 is_best = folder.record(epoch, state, photos, parts)
-                tracker.log(history.row_of(epoch))
+                tracker.log(folder.rows[-1])
                 log.info(bar.finish(epoch, is_best))
+                report(folder.rows[-1])
         best = folder.best
         assert best is not None, "a run has one epoch at least"
         tracker.finish(best, folder.correct(best), val_total=len(parts.val))

@@ -12,12 +12,14 @@ import pandas as pd
 
 from flowerbench.errors import UsageError
 from flowerbench.history import HISTORY
+from flowerbench.identity import NOT_SETTINGS
 from flowerbench.report import folders, from_mlflow
 from flowerbench.report.record import FACTS, Record
 
 # Where photos lie and how a run is carried out: nothing that a result is told apart by, unless a sweep varied it.
 _NOT_SETTINGS = (
-    "tracking", "device", "data.root", "data.url", "data.sha256", "data.bytes", "data.workers", "data.on_bad_image",
+    *NOT_SETTINGS, "device", "deterministic",
+    "data.root", "data.url", "data.sha256", "data.bytes", "data.on_bad_image",
 )  # fmt: skip
 _COUNTS = ("best_epoch", "correct", "total", "epochs_done")
 _NUMBERS = ("best_accuracy", "last_accuracy", "seconds")

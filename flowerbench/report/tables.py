@@ -80,7 +80,7 @@ def status(run: pd.Series[Any]) -> str:
     if word == "FINISHED":
         return f"{word}, but {run['reason']}" if run["reason"] else word
     planned, done = run.get("epochs"), int(run["epochs_done"])
-    reason = f": {run['reason']}" if run["reason"] and word != "KILLED" else ""
+    reason = f": {run['reason']}" if run["reason"] and word not in ("KILLED", "PRUNED") else ""
     if done == 0:
         return word + reason
     of = f"{done} epochs" if is_unset(planned) or planned is None else f"{done} of {planned} epochs"
