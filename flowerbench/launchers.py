@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 CORES = "FLOWERBENCH_CORES"
+FOLDER = "FLOWERBENCH_FOLDER"
 GPUS = "CUDA_VISIBLE_DEVICES"
 # What brings each launcher that is not Hydra's own.
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
@@ -103,3 +104,8 @@ def _place(folder: Path) -> Iterator[int]:
         finally:
             lock.release()
         return
+
+
+def enter_folder() -> None:
+    """Go where the sweep was started; Ray calls it in every process, which it starts in a folder of its own."""
+    os.chdir(os.environ[FOLDER])
