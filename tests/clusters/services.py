@@ -11,12 +11,15 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+# Databases refuse to be run by root.
+NOBODY: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
 
 
 def require(*programs: str) -> None:
@@ -91,35 +94,66 @@ def wait_for(what: str, happens: Callable[[], Any], within: float = 60, log: Pat
 
 @contextmanager
 def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
-    """A SLURM of one node; yields the variables by which its commands find it."""
+    """A SLURM of one node, with accounting; yields the variables by which its commands find it."""
     if os.name == "nt" or os.geteuid() != 0:
         pytest.skip("SLURM's services can be started by root alone")
-    require("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "sinfo")
-    with scratch("slurm-") as folder:
-        key, sock, config = folder / "munge.key", folder / "munge.sock", folder / "slurm.conf"
+    require("munged", "slurmctld", "slurmd", "slurmdbd", "sbatch", "srun", "sacct", "mariadbd", "mariadb-install-db")
+    with scratch("slurm-") as folder, ExitStack() as stack:
+        log, key, sock = folder / "log", folder / "munge.key", folder / "munge.sock"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
-        for name in ("state", "spool"):
-            (folder / name).mkdir()
-        host = socket.gethostname()
-        config.write_text(f"""\
+        environ = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+
+        def start(program: str, *options: str) -> None:
+            stack.enter_context(service(log, found(program) or "", *options, env=environ))
+
+        def says(words: str, *command: str) -> bool:
+            return words in subprocess.run(command, env=environ, capture_output=True, text=True).stdout
+
+        munge = [f"--socket={sock}", f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log"]
+        start("munged", f"--key-file={key}", *munge, f"--seed-file={folder}/seed", "--force", "--foreground")
+        wait_for("munged is up", sock.exists, log=log)
+        accounts = free_port()
+        _slurm_settings(folder, sock, accounts, stack.enter_context(_mariadb()), cpus)
+        start("slurmdbd", "-D")
+        wait_for("SLURM's accounting is up", lambda: says("one", "sacctmgr", "-i", "add", "cluster", "one"), log=log)
+        start("slurmctld", "-c", "-D")
+        start("slurmd", "-D")
+        idle = ["sinfo", "--noheader", "--format=%T"]
+        wait_for("SLURM's node is idle", lambda: says("idle", *idle), log=log)
+        try:
+            yield {"SLURM_CONF": environ["SLURM_CONF"]}
+        finally:
+            # Jobs are no descendants of the services.
+            subprocess.run(["scancel", "--user=root", "--full", "--signal=KILL"], env=environ)
+            subprocess.run(["scancel", "--user=root"], env=environ)
+            wait_for("SLURM's jobs have ended", lambda: says("idle", *idle))
+
+
+def _slurm_settings(folder: Path, munge_socket: Path, accounts_port: int, database_port: int, cpus: int) -> None:
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    host = socket.gethostname()
+    (folder / "slurm.conf").write_text(f"""\
 ClusterName=one
+SlurmUser=root
+AuthType=auth/munge
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={free_port()}
 SlurmdPort={free_port()}
-SlurmUser=root
 SlurmdUser=root
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={sock},cred_expire=10
+AuthInfo=socket={munge_socket},cred_expire=10
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/linux
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounts_port}
+AccountingStoragePass={munge_socket}
 MpiDefault=none
 ReturnToService=2
 StateSaveLocation={folder}/state
@@ -129,29 +163,44 @@ SlurmdPidFile={folder}/slurmd.pid
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """)
-        log = folder / "log"
-        variables = {"SLURM_CONF": str(config)}
-        munge = [f"--socket={sock}", f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log"]
-        options = [f"--key-file={key}", *munge, f"--seed-file={folder}/seed", "--force", "--foreground"]
-        environ = os.environ | variables
+    accounting = folder / "slurmdbd.conf"
+    accounting.write_text(f"""\
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={munge_socket}
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={accounts_port}
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+""")
+    accounting.chmod(0o600)
 
-        def idle() -> bool:
-            asked = ["sinfo", "--noheader", "--format=%T"]
-            return subprocess.run(asked, env=environ, capture_output=True, text=True).stdout.strip() == "idle"
 
-        with (
-            service(log, found("munged") or "", *options),
-            service(log, found("slurmctld") or "", "-c", "-D", env=environ),
-            service(log, found("slurmd") or "", "-D", env=environ),
-        ):
-            wait_for("SLURM's node is idle", idle, log=log)
-            try:
-                yield variables
-            finally:
-                # Jobs are no descendants of the services.
-                subprocess.run(["scancel", "--user=root", "--full", "--signal=KILL"], env=environ)
-                subprocess.run(["scancel", "--user=root"], env=environ)
-                wait_for("SLURM's jobs have ended", idle)
+@contextmanager
+def _mariadb() -> Iterator[int]:
+    """A MariaDB for SLURM's accounting; yields its port."""
+    with scratch("mariadb-") as folder:
+        if NOBODY:
+            shutil.chown(folder, NOBODY["user"], NOBODY["group"])
+        data, log, port = folder / "data", folder / "log", free_port()
+        made = [found("mariadb-install-db") or "", "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+        subprocess.run(made, check=True, capture_output=True, cwd=folder, **NOBODY)
+        first = folder / "first.sql"
+        first.write_text(
+            "CREATE DATABASE slurm;\nCREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm';\n"
+            "GRANT ALL ON slurm.* TO slurm@'127.0.0.1';\n"
+        )
+        places = [f"--datadir={data}", f"--socket={folder}/sock", f"--pid-file={folder}/pid", f"--init-file={first}"]
+        listen = ["--bind-address=127.0.0.1", f"--port={port}", "--skip-name-resolve"]
+        with service(log, found("mariadbd") or "", "--no-defaults", *places, *listen, cwd=folder, **NOBODY):
+            wait_for("MariaDB is up", lambda: "ready for connections" in log.read_text(errors="replace"), log=log)
+            yield port
 
 
 @contextmanager
@@ -191,19 +240,17 @@ def raylet(pid: int) -> psutil.Process | None:
 def postgresql() -> Iterator[str]:
     """A PostgreSQL with an empty database; yields its URI."""
     require("initdb", "postgres")
-    # It refuses to be run by root.
-    who: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
     with scratch("pg-") as folder:
-        if who:
-            shutil.chown(folder, who["user"], who["group"])
+        if NOBODY:
+            shutil.chown(folder, NOBODY["user"], NOBODY["group"])
         data, log, port = folder / "data", folder / "log", free_port()
         made = [found("initdb") or "", f"--pgdata={data}", "--username=flowerbench", "--auth=trust", "--no-sync"]
         done = subprocess.run(
-            [*made, "--encoding=UTF8", "--locale=C"], capture_output=True, text=True, cwd=folder, **who
+            [*made, "--encoding=UTF8", "--locale=C"], capture_output=True, text=True, cwd=folder, **NOBODY
         )
         assert done.returncode == 0, done.stderr
         listen = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
-        with service(log, found("postgres") or "", "-D", data, *listen, cwd=folder, **who):
+        with service(log, found("postgres") or "", "-D", data, *listen, cwd=folder, **NOBODY):
             ready = "database system is ready to accept connections"
             wait_for("PostgreSQL is up", lambda: ready in log.read_text(errors="replace"), log=log)
             yield f"postgresql+psycopg2://flowerbench@127.0.0.1:{port}/postgres"
