@@ -106,6 +106,12 @@ def _place(folder: Path) -> Iterator[int]:
         return
 
 
+def environment(folder: str) -> dict[str, str]:
+    """The variables that a process on another machine needs, to work as one that was started here, in `folder`."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(("FLOWERBENCH_", "MLFLOW_"))}
+    return ours | {FOLDER: folder}
+
+
 def enter_folder() -> None:
     """Go where the sweep was started; Ray calls it in every process, which it starts in a folder of its own."""
     os.chdir(os.environ[FOLDER])

@@ -124,6 +124,18 @@ def test_torch_and_the_processes_that_prepare_photos_keep_to_the_share(tmp_path,
     assert launchers.cores({}) == whole
 
 
+def test_a_point_on_another_machine_works_in_the_folder_and_with_the_store_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    monkeypatch.setenv("UNRELATED", "here alone")
+    given = launchers.environment(str(tmp_path))
+    assert given["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
+    assert "UNRELATED" not in given
+    code = "from flowerbench import launchers; launchers.enter_folder(); import os; print(os.getcwd())"
+    environ = os.environ | given | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == tmp_path
+
+
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra():
     from hydra.errors import MissingConfigException
 

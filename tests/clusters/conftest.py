@@ -16,7 +16,7 @@ from tests.clusters import services
 from tests.conftest import start_train, write_photos
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm() -> Iterator[dict[str, str]]:
     """The variables of a real SLURM with two cores."""
     with services.slurm(cpus=2) as variables, pytest.MonkeyPatch.context() as patch:
@@ -32,11 +32,17 @@ def ray_nodes() -> Iterator[tuple[str, psutil.Process]]:
         yield nodes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mlflow_on_postgresql() -> Iterator[str]:
     """The address of an `mlflow server` on PostgreSQL."""
     with services.postgresql() as store, services.mlflow_server(store) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for every test, so that none takes the epochs of another's sweep."""
+    monkeypatch.setenv("FLOWERBENCH_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
