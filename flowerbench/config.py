@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from flowerbench import launchers
 from flowerbench.identity import safe_name
 
 
@@ -171,9 +172,10 @@ OPEN_RANGES: dict[str, Allowed] = {
 
 
 def register() -> None:
-    """Make the schema known to Hydra as `schema`, the first entry of `conf/config.yaml`, and our resolver."""
+    """Make the schema known to Hydra as `schema`, the first entry of `conf/config.yaml`, and our resolvers."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("flowerbench_name", safe_name, replace=True)
+    OmegaConf.register_new_resolver("flowerbench_environment", launchers.environment, replace=True)
 
 
 def folder() -> Path:

@@ -114,6 +114,7 @@ def one_line(error: BaseException) -> str:
 
 def _composition(error: BaseException) -> str:
     from flowerbench.checks import allowed_words, known_keys
+    from flowerbench.launchers import EXTRAS
 
     text = re.sub(r"^In '[^']+': ", "", str(error).partition("Config search path")[0])
     cause = str(error.__cause__ or "")
@@ -124,6 +125,9 @@ def _composition(error: BaseException) -> str:
         near = difflib.get_close_matches(refused[1], known_keys(), n=1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
         return f"{refused[1]} is not a key of the config: {hint}"
+    lacking = re.search(r"Could not (?:find|load) 'hydra/launcher/(\w+)'", text)
+    if lacking and lacking[1] in EXTRAS:
+        return f"this launcher is not installed: pip install 'flowerbench[{EXTRAS[lacking[1]]}]'"
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}: to sweep over several values, add --multirun"
     if merged := re.search(r"Error merging override (.+)", text):

@@ -12,7 +12,7 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from flowerbench import checks, config, drive, errors, interrupt, isolation, place, store, sweep
+from flowerbench import checks, config, drive, errors, interrupt, isolation, launchers, place, store, sweep
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
     hydra = HydraConfig.get()
     logging_config = OmegaConf.to_container(hydra.job_logging, resolve=True)
     try:
-        with interrupt.listening():
+        with interrupt.listening(), launchers.share(hydra.launcher, cast(Path, run.sweep_folder)):
             outcome = isolation.call(_child, train, cfg, run, logging_config, hydra.verbose, str(Path.cwd()))
     except KeyboardInterrupt:
         if drive.is_driver():

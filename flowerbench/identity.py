@@ -90,7 +90,7 @@ def settings(cfg: DictConfig) -> str:
 
 
 def command(cfg: DictConfig) -> str:
-    """The hash (16 hex digits) of a multirun's own command: what a sweep is known by whose points are not known before."""
+    """The hash (16 hex digits) of a multirun's command: so a search is known, whose points are not known before."""
     overrides = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
     kept = [o for o in cast(list[str], overrides) if o.lstrip("+~").partition("=")[0].split(".")[0] not in NOT_SETTINGS]
     return _hash({"sweeper": cfg.hydra.sweeper._target_, "overrides": sorted(kept)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from flowerbench import launchers
 from flowerbench.config import Data
 from flowerbench.data import augment, images
 from flowerbench.data.sources import Photos
@@ -86,7 +86,7 @@ class Batches:
     ) -> None:
         self._total, self._batch_size, self._seed = len(photos), batch_size, seed
         self._augment_validation = cfg.validation == "augmented"
-        workers = min(8, os.cpu_count() or 1) if cfg.workers is None else cfg.workers
+        workers = min(8, launchers.cores()) if cfg.workers is None else cfg.workers
         self._plan = _Plan()
         self._loader: DataLoader[tuple[Tensor, int]] = DataLoader(
             _Pixels(photos, cfg, image_size),
