@@ -46,12 +46,13 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
         if drive.is_driver():
             raise
         return None
-    if outcome.killed_by:
-        reason = f"its process was killed by {outcome.killed_by}"
-        reason += " (as the system does when memory runs out)" if outcome.killed_by == "SIGKILL" else ""
+    if outcome.exit_code and store.summary(run.folder).get("status", "RUNNING") == "RUNNING":
+        reason = f"its process ended with exit code {outcome.exit_code}"
+        if outcome.killed_by:
+            reason = f"its process was killed by {outcome.killed_by}"
+            reason += " (as the system does when memory runs out)" if outcome.killed_by == "SIGKILL" else ""
         log.error("flowerbench: %s: %s", run.name, reason)
         drive.end_what_died(run.folder, reason)
-        return None
     return cast(float | None, outcome.value)
 
 

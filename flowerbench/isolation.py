@@ -48,9 +48,9 @@ def call(function: Callable[..., Any], *args: Any) -> Outcome:
     if method == "forkserver":
         context.set_forkserver_preload(_PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
-    surroundings = _Surroundings(dict(os.environ), list(sys.path), multiprocessing.get_start_method())
+    surroundings = _Surroundings(dict(os.environ), list(sys.path), _start_method())
     child = context.Process(target=_child, args=(sender, surroundings, function, args))
-    with _without_main():
+    with _as_a_plain_process(method):
         child.start()
     sender.close()
     try:
@@ -78,14 +78,23 @@ def _stop(child: Any) -> None:
         child.join()
 
 
+def _start_method() -> str:
+    """How processes that prepare photos are started: as Python does it here, not as a launcher's worker would."""
+    methods = multiprocessing.get_all_start_methods()
+    current = multiprocessing.get_start_method(allow_none=True)
+    return current if current in methods else methods[0]
+
+
 @contextmanager
-def _without_main() -> Iterator[None]:
-    """Within, children do not run the main script, a command or a launcher's worker, for their own."""
-    main = sys.modules["__main__"]
+def _as_a_plain_process(method: str) -> Iterator[None]:
+    """Within, a child gets neither the main script, a command's or a launcher's worker's, nor a launcher's ways."""
+    main, before = sys.modules["__main__"], multiprocessing.get_start_method(allow_none=True)
     sys.modules["__main__"] = ModuleType("__main__")
+    multiprocessing.set_start_method(method, force=True)
     try:
         yield
     finally:
+        multiprocessing.set_start_method(before, force=True)
         sys.modules["__main__"] = main
 
 
