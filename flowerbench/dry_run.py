@@ -25,12 +25,13 @@ class Work:
     seconds: float | None
 
 
-def text(planned: Sequence[Point], earlier: Path | None) -> str:
+def text(planned: Sequence[Point], earlier: Path | None, threads: int | None = None) -> str:
     """The plan as a table in Markdown, in the order in which the points would run, and a line of totals.
 
-    `earlier` is the folder of the sweep, or of the run, that the command would go on with, if there is one.
+    `earlier` is the folder of the sweep, or of the run, that the command would go on with, if there is one; `threads`
+    are those of a point where its launcher limits them.
     """
-    work = plan(planned, earlier)
+    work = plan(planned, earlier, threads)
     rows = [
         [
             point.folder or " ".join(point.overrides) or "defaults",
@@ -51,7 +52,7 @@ def text(planned: Sequence[Point], earlier: Path | None) -> str:
     return f"{table}\n\n{len(work)} points, {asked} epochs asked for, {to_train} to train{estimate}.{where}"
 
 
-def plan(planned: Sequence[Point], earlier: Path | None) -> list[tuple[Point, Work]]:
+def plan(planned: Sequence[Point], earlier: Path | None, threads: int | None = None) -> list[tuple[Point, Work]]:
     """Each point with what is left of it, in the order in which they would run."""
     reached: dict[str, int] = {}  # epochs of each trajectory that earlier points of the plan will have made
     read: dict[str, tuple[sources.Photos, split.Split]] = {}
@@ -63,12 +64,13 @@ def plan(planned: Sequence[Point], earlier: Path | None) -> list[tuple[Point, Wo
             read[key] = photos, split.split(photos, cfg.data)
         return read[key]
 
-    return [(point, _work(point, earlier, reached, loaded)) for point in drive.in_order(planned)]
+    return [(point, _work(point, earlier, threads, reached, loaded)) for point in drive.in_order(planned)]
 
 
 def _work(
     point: Point,
     earlier: Path | None,
+    threads: int | None,
     reached: dict[str, int],
     loaded: Callable[[config.Config], tuple[sources.Photos, split.Split]],
 ) -> Work:
@@ -78,7 +80,7 @@ def _work(
         return Work("done", 0, None)
     photos, parts = loaded(cfg)
     known = provenance.fingerprints(cfg, photos, parts)
-    computed = provenance.computation(cfg, engine.pick_device(cfg.device), None)
+    computed = provenance.computation(cfg, engine.pick_device(cfg.device), None, threads)
     key = identity.trajectory(point.config, known | computed)
     home = caches.epochs_folder(cfg.cache.dir)
     kept = Trajectory(home / key, takes=cfg.reuse != "off").usable(cfg.epochs)

@@ -26,8 +26,10 @@ def share(launcher: Mapping[str, Any], folder: Path, environ: MutableMapping[str
     and the processes that prepare photos read what this writes into `environ`.
     """
     before = dict(environ)
+    here = machine_cores()
     with _place(folder) as place:
-        environ.update(own_cores(environ, cores_of_a_point(launcher, machine_cores())))
+        if (own := cores_of_a_point(launcher, here)) < here:  # else torch knows better, which counts no core twice
+            environ.update(own_cores(environ, own))
         if points_at_a_time(launcher) > 1:
             environ.update(own_gpu(place, visible_gpus(environ)))
         try:
@@ -40,6 +42,13 @@ def share(launcher: Mapping[str, Any], folder: Path, environ: MutableMapping[str
 def own_cores(environ: Mapping[str, str], cores: int) -> dict[str, str]:
     """The variables that limit a point to so many `cores`; a number of threads that was given before stays."""
     return {CORES: str(cores), "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS", str(cores))}
+
+
+def threads(launcher: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> int | None:
+    """The threads that a point will have, where its launcher limits them; None = as many as a single run."""
+    here = machine_cores()
+    own = cores_of_a_point(launcher, here)
+    return int(own_cores(environ, own)["OMP_NUM_THREADS"]) if own < here else None
 
 
 def own_gpu(place: int, gpus: Sequence[str]) -> dict[str, str]:

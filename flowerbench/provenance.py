@@ -27,10 +27,16 @@ def fingerprints(cfg: Config, photos: Photos, parts: Split) -> dict[str, str]:
     return {"photos": photos.fingerprint, "split": parts.fingerprint, "weights": model.weights_hash(cfg.model)}
 
 
-def computation(cfg: Config, device: torch.device, micro_batch: int | None) -> dict[str, Any]:
-    """What the last bits of a number depend on, beside the config: it names the trajectory with the identity."""
+def computation(
+    cfg: Config, device: torch.device, micro_batch: int | None, threads: int | None = None
+) -> dict[str, Any]:
+    """What the last bits of a number depend on, beside the config: it names the trajectory with the identity.
+
+    `threads` are torch's, those of this process by default.
+    """
     if device.type == "cpu":
-        place = [torch.backends.cpu.get_cpu_capability(), platform.machine(), f"{torch.get_num_threads()} threads"]
+        threads = threads or torch.get_num_threads()
+        place = [torch.backends.cpu.get_cpu_capability(), platform.machine(), f"{threads} threads"]
     else:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         place = [name, "deterministic" if cfg.deterministic else "not deterministic"]

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowerbench import checks, drive, errors, place, points, store
+from flowerbench import checks, drive, errors, launchers, place, points, store
 from flowerbench.identity import safe_name
 
 
@@ -76,7 +76,7 @@ class Sweep(Callback):
                     raise errors.UsageError(f"{key}={settings[key]} makes several runs: add --multirun")
             if settings.dry_run:
                 point = points.Point("", points.as_written(config.hydra.overrides.task), settings)
-                _show_plan([point], place.earlier_run(config, settings))
+                _show_plan([point], place.earlier_run(config, settings), None)
             place.of_run(config, settings)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -85,15 +85,15 @@ class Sweep(Callback):
             varying, planned = points.plan(config)
             folder = None if config.dry_run else place.of_sweep(config, planned)
             if folder is None:
-                _show_plan(planned, place.earlier_sweep(config, planned))
+                _show_plan(planned, place.earlier_sweep(config, planned), launchers.threads(config.hydra.launcher))
             else:
                 drive.begin(config, folder, varying, planned)
 
 
-def _show_plan(planned: list[points.Point], earlier: Path | None) -> None:
+def _show_plan(planned: list[points.Point], earlier: Path | None, threads: int | None) -> None:
     from flowerbench import dry_run
 
-    print(dry_run.text(planned, earlier))
+    print(dry_run.text(planned, earlier, threads))
     sys.stdout.flush()
     sys.exit(0)
 
