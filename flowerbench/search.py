@@ -1,22 +1,29 @@
-"""A run that is a trial of a search: it reports its epochs, and is stopped early where they promise little.
+"""A search's study in its database, and the run that is a trial of it: it reports its epochs, and may be stopped early.
 
-The other side, which asks for trials, is `hydra_plugins/flowerbench/optuna_sweeper.py`.
+The loop that asks for trials is `hydra_plugins/flowerbench/optuna_sweeper.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
 
 from flowerbench.errors import Pruned, UsageError
 from flowerbench.mlflow_store import reason, without_password
+from flowerbench.search_space import made
 
 if TYPE_CHECKING:
+    from optuna import Study, Trial
     from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
 
     from flowerbench.config import Search
     from flowerbench.history import Row
@@ -26,7 +33,7 @@ log = logging.getLogger(__name__)
 # Seconds between two signs of life of a trial, and from the last one until it is given to another driver.
 BEAT, GRACE = 5, 30
 # What a trial and a study are told about themselves.
-PRUNED, PRUNER = "flowerbench.pruned", "flowerbench.pruner"
+PRUNED, PRUNER, SETTINGS = "flowerbench.pruned", "flowerbench.pruner", "flowerbench.settings"
 
 
 def reporter(search: Search, epochs: int) -> Callable[[Row], None]:
@@ -110,6 +117,55 @@ def open_storage(url: str) -> RDBStorage:
                 f"hydra.sweeper.storage={without_password(url)} cannot be used ({root(error)}): "
                 "name a database such as sqlite:///optuna.db or postgresql+psycopg2://user:password@host/name"
             ) from error
+
+
+def open_study(
+    storage: RDBStorage, name: str, direction: Any, sampler: Any, pruner: Any, settings: dict[str, Any]
+) -> Study:
+    """The study of that name: a new one, or one that goes on. Raises UsageError for a search over other `settings`."""
+    import optuna
+
+    parts: dict[str, Any] = {"sampler": made("sampler", sampler), "pruner": made("pruner", pruner)}
+    try:
+        study = optuna.create_study(study_name=name, storage=storage, direction=direction, **parts)
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(study_name=name, storage=storage, **parts)
+        # Else it would suggest again what the study's first trials were.
+        study.sampler.reseed_rng()
+        before = study.user_attrs.get(SETTINGS, settings)
+        if (before, study.direction.name.lower()) != (settings, direction):
+            raise UsageError(f"hydra.sweeper.study_name={name} is a search over other settings: name another") from None
+    study.set_user_attr(SETTINGS, settings)
+    study.set_user_attr(PRUNER, OmegaConf.to_container(pruner, resolve=True))
+    return study
+
+
+def count_done(trials: Sequence[FrozenTrial]) -> int:
+    """The number of trials that count towards n_trials: what failed does not."""
+    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
+
+
+@contextmanager
+def signs_of_life(storage: RDBStorage, trials: Sequence[Trial]) -> Iterator[None]:
+    """Within the block, tell the storage every few seconds that somebody is at these trials."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT):
+            for trial in list(trials):
+                try:
+                    storage.record_heartbeat(trial._trial_id)
+                except Exception as error:
+                    log.debug("no sign of life could be given: %s", error)
+        storage.remove_session()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def root(error: BaseException) -> str:

@@ -32,6 +32,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOWERBENCH_CACHE", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("OPTUNA_STORAGE", raising=False)
         yield folder
 
 

@@ -11,10 +11,8 @@ import logging
 import os
 import platform
 import shlex
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +25,21 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from flowerbench import identity
-from flowerbench.errors import RunError, UsageError, one_line
+from flowerbench.errors import RunError, one_line
 from flowerbench.mlflow_store import without_password
 from flowerbench.points import quoted
-from flowerbench.search_space import made, space
+from flowerbench.search import GRACE, PRUNED, count_done, open_storage, open_study, root, signs_of_life
+from flowerbench.search_space import space
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.storages import RDBStorage
-    from optuna.trial import FrozenTrial, TrialState
+    from optuna.trial import TrialState
 
 log = logging.getLogger(__name__)
 
-# What a study and a trial are told about themselves.
-SETTINGS, COMMAND = "flowerbench.settings", "flowerbench.command"
+# What a trial is told about itself.
+COMMAND = "flowerbench.command"
 
 
 class OptunaSweeper(Sweeper):
@@ -76,8 +75,6 @@ class OptunaSweeper(Sweeper):
         from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
-        from flowerbench.search import open_storage, root
-
         OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir, "multirun.yaml"))
         params = [f"{key}={value}" for key, value in self.params.items()]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -101,15 +98,13 @@ class OptunaSweeper(Sweeper):
         from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
 
-        from flowerbench.search import GRACE
-
         failed, seen = 0, dict[int, float]()
         while not self.is_exhausted:
             fail_stale_trials(self.study)
             trials = self.study.get_trials(deepcopy=False)
             running = [trial for trial in trials if trial.state == TrialState.RUNNING]
             # What failed here is not made up for by this command: it might fail for ever.
-            wanted = self.n_trials - _count_done(trials) - failed
+            wanted = self.n_trials - count_done(trials) - failed
             if wanted <= 0:
                 break
             if wanted > len(running):
@@ -125,35 +120,17 @@ class OptunaSweeper(Sweeper):
             time.sleep(1)
 
     def _study(self, written: Sequence[str]) -> Study:
-        """The study of this search: a new one, or one that goes on. Raises UsageError for that of another search."""
-        import optuna
+        """The study of this search, named after the command unless it has a name."""
         from optuna.distributions import distribution_to_json
 
-        from flowerbench.search import PRUNER
-
-        pruner: Any = OmegaConf.to_container(self.pruner, resolve=True)
         plain = [OmegaConf.to_container(config, resolve=True) for config in (self.sampler, self.pruner)]
         command = json.dumps([sorted(written), *plain, self.direction])
         digest = hashlib.sha256(command.encode()).hexdigest()[:8]
         name = self.study_name or f"{identity.safe_name(','.join(self.space.distributions))}-{digest}"
         of = {key: json.loads(distribution_to_json(d)) for key, d in sorted(self.space.distributions.items())}
         settings = {"space": of, "constant": sorted(filter(_tells, self.space.constant))}
-
-        parts: dict[str, Any] = {"sampler": made("sampler", self.sampler), "pruner": made("pruner", self.pruner)}
-        try:
-            study = optuna.create_study(study_name=name, storage=self.storage, direction=self.direction, **parts)
-        except optuna.exceptions.DuplicatedStudyError:
-            study = optuna.load_study(study_name=name, storage=self.storage, **parts)
-            # Else it would suggest again what the study's first trials were.
-            study.sampler.reseed_rng()
-            before = study.user_attrs.get(SETTINGS, settings)
-            if (before, study.direction.name.lower()) != (settings, self.direction):
-                raise UsageError(
-                    f"hydra.sweeper.study_name={name} is a search over other settings: name another"
-                ) from None
-        study.set_user_attr(SETTINGS, settings)
-        study.set_user_attr(PRUNER, pruner)
-        done, where = _count_done(study.trials), without_password(self.storage_url)
+        study = open_study(self.storage, name, self.direction, self.sampler, self.pruner, settings)
+        done, where = count_done(study.trials), without_password(self.storage_url)
         log.info("study %s in %s: %d of %d trials done", name, where, done, self.n_trials)
         return study
 
@@ -164,7 +141,7 @@ class OptunaSweeper(Sweeper):
 
         trials: list[Trial] = []
         try:
-            with _signs_of_life(self.storage, trials):
+            with signs_of_life(self.storage, trials):
                 for _ in range(count):
                     self._ask(trials)
                 results = self._launch(trials) if trials else []
@@ -214,8 +191,6 @@ class OptunaSweeper(Sweeper):
         """Tell the study how a trial ended, and the user how the search stands; its state."""
         from optuna.trial import TrialState
 
-        from flowerbench.search import PRUNED
-
         value = result.return_value if result and result.status == JobStatus.COMPLETED else None
         pruned = PRUNED in self.storage.get_trial_user_attrs(trial._trial_id)
         state = TrialState.COMPLETE if value is not None else TrialState.PRUNED if pruned else TrialState.FAIL
@@ -229,7 +204,7 @@ class OptunaSweeper(Sweeper):
             self.is_exhausted = True
         how = f"accuracy {value:.4f}" if value is not None else state.name
         trials = self.study.get_trials(deepcopy=False)
-        log.info("trial %d: %s; %d of %d trials done", trial.number, how, _count_done(trials), self.n_trials)
+        log.info("trial %d: %s; %d of %d trials done", trial.number, how, count_done(trials), self.n_trials)
         return state
 
     def _sum_up(self) -> None:
@@ -245,36 +220,7 @@ class OptunaSweeper(Sweeper):
         log.info("train it again: python -m flowerbench.train %s", shlex.join(again))
 
 
-def _count_done(trials: Sequence[FrozenTrial]) -> int:
-    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
-
-
 def _tells(override: str) -> bool:
     """True for an override that may change what the trials of a study come to."""
     key = override.lstrip("+~").partition("=")[0]
     return not any(key == name or key.startswith(f"{name}.") for name in identity.NOT_IDENTITY)
-
-
-@contextmanager
-def _signs_of_life(storage: RDBStorage, trials: Sequence[Trial]) -> Iterator[None]:
-    """Within the block, tell the storage every few seconds that somebody is at these trials."""
-    from flowerbench.search import BEAT
-
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(BEAT):
-            for trial in list(trials):
-                try:
-                    storage.record_heartbeat(trial._trial_id)
-                except Exception as error:
-                    log.debug("no sign of life could be given: %s", error)
-        storage.remove_session()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
