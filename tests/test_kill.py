@@ -1,4 +1,4 @@
-"""Killed at any moment, a sweep goes on with the same command, and its files are to the byte what they would have been."""
+"""Killed at any moment, a sweep goes on with the same command, and leaves the files that it would have left."""
 
 from __future__ import annotations
 
