@@ -62,7 +62,10 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store').as_posix()}/mlflow.db"
+    """Made once: its migrations may take all the time that an epoch has for sending."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store').as_posix()}/mlflow.db"
+    mlflow_store.create_store(uri, "first")
+    return uri
 
 
 @pytest.fixture
