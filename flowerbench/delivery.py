@@ -179,12 +179,14 @@ def _send_files(client: MlflowClient, run_id: str | None, folder: Path, trace: s
 
 def _figures(folder: Path) -> dict[str, Any]:
     """Figures drawn from the files; what cannot be drawn is told, and must not hold up the rest."""
+    history, predictions = folder / "history.csv", folder / "val_predictions.csv"
+    if not history.is_file() and not predictions.is_file():
+        return {}
     import pandas as pd
 
     from flowerbench.report import plots
 
     warnings.filterwarnings("ignore", "Glyph .* missing from font")
-    history, predictions = folder / "history.csv", folder / "val_predictions.csv"
     figures: dict[str, Any] = {}
     try:
         if history.is_file() and len(epochs := pd.read_csv(history)):

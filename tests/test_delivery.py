@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store').as_posix()}/mlflow.db"
+    """Made once: its migrations may take all the time that an epoch has for sending."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store').as_posix()}/mlflow.db"
+    mlflow_store.create_store(uri, "first")
+    return uri
 
 
 @pytest.fixture
@@ -349,6 +353,19 @@ def test_much_that_waits_does_not_block_an_epoch(
         assert time.monotonic() - started < 1
         assert 0 < len(Outbox(tmp_path).waiting) < 31
     assert steps(store, tracker.run_id) == list(range(1, 32))
+
+
+def test_writers_to_a_local_database_take_turns(store: Tracking, tmp_path: Path):
+    """SQLite has no queue: who comes at the wrong moment too often is refused in the end."""
+    with tracking.run(store, params={}, name="x", folder=tmp_path) as tracker:
+        other = threading.Thread(target=tracker.log, args=(epoch(1),))
+        with mlflow_store.turn(str(store.uri)):
+            other.start()
+            other.join(0.5)
+            assert other.is_alive()
+            assert steps(store, tracker.run_id) == []
+        other.join(20)
+        assert steps(store, tracker.run_id) == [1]
 
 
 def test_a_journal_holds_no_password(tmp_path: Path):

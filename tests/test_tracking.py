@@ -232,6 +232,16 @@ def test_a_server_that_never_answers_does_not_block(silent_port: int, tmp_path: 
     assert len(caplog.records) == 1
 
 
+def test_a_server_that_never_answers_holds_up_no_epoch_of_a_sweeps_run(silent_port: int, tmp_path: Path):
+    away = Tracking(uri=f"http://127.0.0.1:{silent_port}", experiment="flowers")
+    tracking.start_sweep(away, tmp_path, "x", points=1)
+    with tracking.run(away, params={"a": 1}, name="a", folder=tmp_path / "a", sweep=tmp_path) as tracker:
+        for number in (1, 2):
+            started = time.monotonic()
+            tracker.log(epoch(number))
+            assert time.monotonic() - started < 2, "one timeout, here of a second, whatever waits"
+
+
 @pytest.mark.parametrize("uri", ["mlruns", "somewhere://else", "sqlite://", "", "mysql+nodriver://x/y"])
 def test_a_store_that_cannot_be_is_refused_in_one_line(uri: str, tmp_path: Path):
     with pytest.raises(UsageError, match=r"tracking\.uri") as refused:
