@@ -126,4 +126,4 @@ def is_whole(sweep: Sweep, name: str, epochs: int) -> bool:
 def table_status(output: str, setting: str) -> str:
     """The status of the point with `setting` in the table that a sweep prints at its end."""
     (row,) = re.findall(rf"^\|[^|]*\b{re.escape(setting)}\b[^\n]*$", output, re.MULTILINE)
-    return row.split("|")[-2].split(":")[0].strip()
+    return row.split("|")[-2].split()[0].strip(":")
