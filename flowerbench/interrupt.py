@@ -17,7 +17,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _ECHO = 2.0  # seconds
 
 _received: list[int] = []
-_holds = 0
+_holds = _depth = 0
 _last = -_ECHO
 
 
@@ -29,10 +29,10 @@ def listening() -> Iterator[None]:
     a launcher has set for a signal of its own stays. One that is raised where Python can raise nothing, in a
     callback, is not printed: `check` raises it again.
     """
+    global _depth
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received.clear()
     main_process = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
@@ -55,9 +55,13 @@ def listening() -> Iterator[None]:
             signal.signal(number, stop)
     report = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if lost.exc_type is KeyboardInterrupt and _received else report(lost)
+    _depth += 1
     try:
         yield
     finally:
+        _depth -= 1
+        if not _depth:
+            _received.clear()
         sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
