@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from flowerbench import checks, identity
 from flowerbench.errors import UsageError
@@ -70,7 +72,8 @@ def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
             checks.check(without_hydra(loader.load_sweep_config(config, overrides)))
     if not is_grid(config):
         return varying, []
-    grid = [o for o in parsed if o.key_or_group not in (*_OF_THE_SWEEP, *(key for row in listed for key in row))]
+    made = {*_OF_THE_SWEEP, *(key for row in listed for key in row), *(["seed"] if config.repeats > 1 else [])}
+    grid = [override for override in parsed if override.key_or_group not in made]
     points = [_point(config, overrides, loader, number) for number, overrides in enumerate(_all(config, grid, listed))]
     twice = [name for name, count in Counter(point.folder for point in points).items() if count > 1]
     if twice:
@@ -116,13 +119,16 @@ def _listed(config: DictConfig) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{where} cannot be read ({error}): name a .csv or .yaml file") from None
     if file.suffix == ".csv":
-        rows = [
-            {str(key).strip(): (value or "").strip() for key, value in row.items() if key is not None}
-            for row in csv.DictReader(text.splitlines())
-        ]
+        read = list(csv.DictReader(text.splitlines()))
+        if any(None in row for row in read):
+            raise UsageError(f"{where} has a row with more cells than there are keys in its first line")
+        rows = [{key.strip(): (value or "").strip() for key, value in row.items()} for row in read]
         found = [{key: value for key, value in row.items() if value} for row in rows]  # an empty cell sets nothing
     elif file.suffix in (".yaml", ".yml"):
-        loaded = OmegaConf.to_container(OmegaConf.create(text))
+        try:
+            loaded = OmegaConf.to_container(OmegaConf.create(text))
+        except (YAMLError, OmegaConfBaseException) as error:
+            raise UsageError(f"{where} cannot be read ({' '.join(str(error).split())})") from None
         if not isinstance(loaded, list) or not all(isinstance(row, dict) for row in loaded):
             raise UsageError(f"{where} must be a list of points, each a mapping such as {{batch_size: 16, epochs: 20}}")
         found = [{str(key): _spelled(value) for key, value in cast(dict[Any, Any], row).items()} for row in loaded]

@@ -169,3 +169,132 @@ def test_two_runs_on_a_brand_new_store_both_succeed(tmp_path, small):
     for run in runs:
         artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
         assert {"config.yaml", "history.csv", "val_predictions.csv", "curves.png", "confusion_matrix.png"} <= artifacts
+
+
+def test_the_same_command_finishes_what_was_stopped_and_nothing_else(flowerbench, tmp_path, small):
+    import signal
+    import time
+
+    if os.name == "nt":
+        pytest.skip("signals of POSIX")
+    command = ["--multirun", *small, "epochs=2,120", "cache.dir=cache"]
+    process = start_train(tmp_path, *command)
+    try:
+        deadline = time.monotonic() + 90
+        while not (found := list(tmp_path.glob("multirun/*/*/epochs-120/history.csv"))) or (
+            len(found[0].read_text().splitlines()) < 4
+        ):
+            assert time.monotonic() < deadline, "it did not get going"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, errors
+    sweep = only_sweep(tmp_path)
+    assert (status(sweep / "epochs-2"), status(sweep / "epochs-120")) == ("FINISHED", "KILLED")
+    assert "2 points: 1 done, 1 stopped" in output
+    finished = {path: path.stat().st_mtime_ns for path in (sweep / "epochs-2").iterdir() if path.name != ".lock"}
+    before = (sweep / "epochs-120" / "history.csv").read_text().splitlines()
+
+    done = flowerbench("train", *command)
+    assert done.returncode == 0, done.stderr
+    assert only_sweep(tmp_path) == sweep
+    assert "1 of 2 points are done" in done.stderr
+    assert "2 points: 2 done (1 of them before)" in done.stdout
+    after = (sweep / "epochs-120" / "history.csv").read_text().splitlines()
+    assert after[: len(before)] == before, "with the seconds of each epoch, so none was trained again"
+    assert len(after) == 121
+    assert {
+        path: path.stat().st_mtime_ns for path in (sweep / "epochs-2").iterdir() if path.name != ".lock"
+    } == finished
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("flowerbench").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    (long,) = (run for run in runs if run.data.params.get("epochs") == "120")
+    steps = [entry.step for entry in client.get_metric_history(long.info.run_id, "val/accuracy")]
+    assert sorted(steps) == list(range(1, 121))
+    assert (long.data.tags["flowerbench.epochs_reused"], long.data.tags["flowerbench.reused_from"]) == (
+        "2",
+        long.data.tags["flowerbench.trajectory"],
+    )
+
+
+BAD_POINTS = """
+import os
+import flowerbench.data.split as s
+whole = s.split
+def split(photos, cfg):
+    if cfg.split_seed == 1:
+        os.kill(os.getpid(), 9)
+    return 1 / 0 if cfg.split_seed == 2 else whole(photos, cfg)
+s.split = split
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_what_kills_a_point_is_told_and_stops_no_other(flowerbench, tmp_path, small):
+    (tmp_path / "sitecustomize.py").write_text(BAD_POINTS)
+    bad = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])}
+    command = ["--multirun", *small, "epochs=1", "data.split_seed=1,2,3", "cache.dir=cache"]
+    done = flowerbench("train", *command, **bad)
+    assert done.returncode == 1, done.stderr
+    sweep = only_sweep(tmp_path)
+    killed, raised, fine = (sweep / f"data.split_seed-{seed}" for seed in (1, 2, 3))
+    assert [status(run) for run in (killed, raised, fine)] == ["FAILED", "FAILED", "FINISHED"]
+    assert "killed by SIGKILL" in done.stderr
+    assert "ZeroDivisionError" in (raised / "train.log").read_text(encoding="utf-8")
+    assert "FAILED: its process was killed by SIGKILL" in done.stdout
+    assert "FAILED: division by zero" in done.stdout
+    assert "3 points: 2 failed, 1 done" in done.stdout
+
+    from mlflow import MlflowClient
+
+    def ended() -> dict[str, str]:
+        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        runs = client.search_runs([client.get_experiment_by_name("flowerbench").experiment_id])
+        return {run.data.tags.get("flowerbench.name", "sweep"): run.info.status for run in runs}
+
+    assert ended() == {"sweep": "FAILED", killed.name: "FAILED", raised.name: "FAILED", fine.name: "FINISHED"}
+
+    stopped = flowerbench("train", *command, "on_error=stop", **bad)
+    assert stopped.returncode == 1
+    assert "data.split_seed-2 is not begun: another point failed" in stopped.stderr
+    assert "ZeroDivisionError" not in stopped.stderr
+
+    again = flowerbench("train", *command)
+    assert again.returncode == 0, again.stderr
+    assert "3 points: 3 done (1 of them before)" in again.stdout
+    assert set(ended().values()) == {"FINISHED"}
+    assert len(ended()) == 4
+
+
+def test_the_plan_says_what_is_left_to_train(flowerbench, tmp_path, small):
+    command = ["--multirun", *small, "batch_size=8,16", "epochs=2,3", "tracking=none", "cache.dir=cache"]
+    planned = flowerbench("train", *command, "dry_run=true")
+    assert planned.returncode == 0, planned.stderr
+    assert "4 points, 10 epochs asked for, 6 to train." in planned.stdout
+    assert not (tmp_path / "multirun").exists(), "nothing was begun"
+    done = flowerbench("train", *command)
+    assert "10 epochs asked for, 6 trained, 4 reused" in done.stdout
+    planned = flowerbench("train", *command, "dry_run=true")
+    assert "10 epochs asked for, 0 to train" in planned.stdout
+    assert "It goes on with multirun" in planned.stdout
+    longer = flowerbench("train", *command[:-4], "batch_size=8", "epochs=3,7", *command[-2:], "dry_run=true")
+    assert re.search(r"\| epochs-7 \| 7 +\| 4 +\| 3 epochs reused \| \d+ s +\|", longer.stdout), longer.stdout
+    assert re.search(r"2 points, 10 epochs asked for, 4 to train, about \d+ s one after another", longer.stdout)
+
+
+def test_a_list_of_points_with_repeats(flowerbench, tmp_path, small):
+    (tmp_path / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
+    done = flowerbench("train", "--multirun", *small, "points=points.csv", "repeats=2", "epochs=1", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    names = {run.parent.name for run in only_sweep(tmp_path).glob("*/summary.json")}
+    points = ("batch_size-8_optim.lr-0.01", "batch_size-16_optim.lr-0.02")
+    assert names == {f"{point}_seed-{seed}" for point in points for seed in (0, 1)}
+    alone = flowerbench("train", *small, "repeats=2")
+    assert alone.returncode == 2
+    assert alone.stderr == "flowerbench: repeats=2 makes several runs: add --multirun\n"
