@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import BaseFileLock, Timeout
 from omegaconf import DictConfig
 
-from flowerbench import atomic, errors, identity, store
+from flowerbench import atomic, errors, identity, isolation, store
 from flowerbench.points import Point, quoted
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ _driven: list[Drive] = []
 def is_driver() -> bool:
     """Whether this process drives the sweep, as against one that a launcher started."""
     return bool(_driven) and _driven[-1].pid == os.getpid()
+
+
+def warm_up(cfg: DictConfig) -> None:
+    """Begin with the imports that every point's process needs, once for all of them."""
+    needed = ["flowerbench.train", "flowerbench.provenance", "flowerbench.data.batches"]
+    isolation.prepare(*needed, *(["flowerbench._mlflow"] if cfg.tracking.uri else []))
 
 
 def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Point]) -> None:

@@ -135,19 +135,25 @@ def evaluate(
     batches: BatchStream,
     placement: Placement,
     on_batch: Callable[[int], None] = lambda photos: None,
+    micro_batch: int | None = None,
 ) -> tuple[float, int, NDArray[np.float32]]:
-    """Mean cross-entropy, number of correct photos and class probabilities (photos, classes), in the batches' order."""
+    """Mean cross-entropy, number of correct photos and class probabilities (photos, classes), in the batches' order.
+
+    With `micro_batch` a batch goes through the model in parts of so many photos at most.
+    """
     model.eval()
     total, correct = 0.0, 0
     probabilities: list[Tensor] = []
     for images, labels in batches:
-        labels = labels.to(placement.device, non_blocking=True)
-        with placement.autocast():
-            logits = model(placement.inputs(images))
-        logits = logits.float()
-        total += F.cross_entropy(logits, labels, reduction="sum").item()
-        correct += int((logits.argmax(1) == labels).sum())
-        probabilities.append(logits.softmax(1).cpu())
+        size = micro_batch or len(labels)
+        for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+            targets = targets.to(placement.device, non_blocking=True)
+            with placement.autocast():
+                logits = model(placement.inputs(part))
+            logits = logits.float()
+            total += F.cross_entropy(logits, targets, reduction="sum").item()
+            correct += int((logits.argmax(1) == targets).sum())
+            probabilities.append(logits.softmax(1).cpu())
         on_batch(sum(len(p) for p in probabilities))
     stacked: NDArray[np.float32] = torch.cat(probabilities).numpy()
     return total / len(stacked), correct, stacked
@@ -190,6 +196,7 @@ def fit(
                 batches.val(number, split.val),
                 placement,
                 lambda done: on_batch("val", done, len(split.val)),
+                micro_batch,
             )
         except RunError as error:
             raise RunError(f"epoch {number}: {error}") from error

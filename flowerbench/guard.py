@@ -38,6 +38,7 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
         log.info("%s is not begun: another point failed, and on_error=stop", run.name)
         return None
     hydra = HydraConfig.get()
+    drive.warm_up(cfg)
     logging_config = OmegaConf.to_container(hydra.job_logging, resolve=True)
     try:
         with interrupt.listening(), launchers.share(hydra.launcher, cast(Path, run.sweep_folder)):

@@ -14,8 +14,7 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
-# Imported once, by the process that the children are forked from: the imports take seconds.
-_PRELOADED = ["flowerbench.train", "flowerbench.provenance", "flowerbench.data.batches"]
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 # How long a child that was told to stop may take to finish its write and tell MLflow.
 _GRACE = 30.0  # seconds
 
@@ -38,19 +37,29 @@ class Outcome:
             return f"signal {-self.exit_code}"
 
 
+def prepare(*modules: str) -> None:
+    """Begin to import the modules in the process that children are forked from, where there are such: it takes seconds.
+
+    Only the first call has an effect, and children need not wait for it.
+    """
+    if _METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(list(modules))
+        with _as_a_plain_process(_METHOD):
+            forkserver.ensure_running()
+
+
 def call(function: Callable[..., Any], *args: Any) -> Outcome:
     """Call the function in a child process, and wait for it; a signal to this process stops the child first.
 
     The function must be importable, and args must pickle. The child never outlives this process.
     """
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context: Any = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(_PRELOADED)
+    context: Any = multiprocessing.get_context(_METHOD)
     receiver, sender = context.Pipe(duplex=False)
     surroundings = _Surroundings(dict(os.environ), list(sys.path), _start_method())
     child = context.Process(target=_child, args=(sender, surroundings, function, args))
-    with _as_a_plain_process(method):
+    with _as_a_plain_process(_METHOD):
         child.start()
     sender.close()
     try:

@@ -82,6 +82,8 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every point; only then choose the sweep's folder and begin, or go on."""
         with _nothing_goes_on_after_an_error():
+            if config.hydra.launcher._target_.endswith(".BasicLauncher") and not config.dry_run:
+                drive.warm_up(config)  # while this process is at the plan
             varying, planned = points.plan(config)
             folder = None if config.dry_run else place.of_sweep(config, planned)
             if folder is None:

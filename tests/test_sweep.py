@@ -194,7 +194,7 @@ def test_the_same_command_finishes_what_was_stopped_and_nothing_else(flowerbench
     sweep = only_sweep(tmp_path)
     assert (status(sweep / "epochs-2"), status(sweep / "epochs-120")) == ("FINISHED", "KILLED")
     assert "2 points: 1 done, 1 stopped" in output
-    finished = {path: path.stat().st_mtime_ns for path in (sweep / "epochs-2").iterdir() if path.name != ".lock"}
+    finished = {path: path.stat().st_mtime_ns for path in (sweep / "epochs-2").glob("[!.]*")}
     before = (sweep / "epochs-120" / "history.csv").read_text().splitlines()
 
     done = flowerbench("train", *command)
@@ -205,9 +205,7 @@ def test_the_same_command_finishes_what_was_stopped_and_nothing_else(flowerbench
     after = (sweep / "epochs-120" / "history.csv").read_text().splitlines()
     assert after[: len(before)] == before, "with the seconds of each epoch, so none was trained again"
     assert len(after) == 121
-    assert {
-        path: path.stat().st_mtime_ns for path in (sweep / "epochs-2").iterdir() if path.name != ".lock"
-    } == finished
+    assert {path: path.stat().st_mtime_ns for path in (sweep / "epochs-2").glob("[!.]*")} == finished
 
     from mlflow import MlflowClient
 
