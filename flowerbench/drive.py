@@ -81,9 +81,9 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
             (folder / "sweep.json").unlink()  # the corrected command may want the same folder
         lock.release()
         raise
-    before = {summary.parent.name: store.summary(summary.parent) for summary in folder.glob("*/summary.json")}
+    before = {point.folder: store.summary(folder / point.folder) for point in planned}
     _driven.append(Drive(folder, name, planned, config, lock, before=before))
-    if before:
+    if any(before.values()):
         done = sum(found.get("status") in _OVER for found in before.values())
         log.info("Going on with the sweep in %s: %d of %d points are done", folder, done, len(planned))
 
@@ -167,11 +167,19 @@ def summed_up() -> Iterator[None]:
             _sum_up(drive, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     for drive in _driven:
-        found = [store.summary(drive.folder / point.folder) for point in drive.planned]
-        unfinished = [summary for summary in found if summary.get("status") not in _OVER]
+        unfinished = [summary for summary in _results(drive).values() if summary.get("status") not in _OVER]
         _sum_up(drive, "FAILED" if unfinished else "FINISHED")
         if unfinished:
             raise errors.Told(max(int(summary.get("exit_code") or errors.FAILED) for summary in unfinished))
+
+
+def _results(drive: Drive) -> dict[str, dict[str, Any]]:
+    """The summary of every point by its folder, empty for one not begun; of a search the trials of this command."""
+    if drive.planned:
+        return {point.folder: store.summary(drive.folder / point.folder) for point in drive.planned}
+    begun = (drive.folder / "sweep.json").stat().st_mtime
+    files = [file for file in drive.folder.glob("*/summary.json") if file.stat().st_mtime >= begun]
+    return {file.parent.name: store.summary(file.parent) for file in files}
 
 
 def _sum_up(drive: Drive, status: str) -> None:
@@ -198,11 +206,8 @@ def _sum_up(drive: Drive, status: str) -> None:
 
 def counts(drive: Drive) -> str:
     """One line on what the sweep came to: points by status, epochs asked for, trained and reused, seconds."""
-    folders = [path.parent for path in drive.folder.glob("*/summary.json")]
-    after = {folder.name: store.summary(folder) for folder in folders}
-    statuses = Counter(str(summary.get("status")) for summary in after.values())
-    total = max(len(drive.planned), len(after))
-    statuses["MISSING"] = total - len(after)
+    after = _results(drive)
+    statuses = Counter(str(summary.get("status") or "MISSING") for summary in after.values())
     earlier = sum(drive.before.get(name, {}).get("status") in _OVER for name in after)
     words = {"FINISHED": "done", "PRUNED": "pruned", "FAILED": "failed", "KILLED": "stopped", "MISSING": "not begun"}
     parts = [f"{count} {words.get(status, status.lower())}" for status, count in statuses.items() if count]
@@ -219,4 +224,4 @@ def counts(drive: Drive) -> str:
     taken = sum(reused(summary) - reused(drive.before.get(name, {})) for name, summary in after.items())
     epochs = f"{asked} epochs asked for, " if asked else ""
     seconds = time.monotonic() - drive.began
-    return f"{total} points: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."
+    return f"{len(after)} points: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."

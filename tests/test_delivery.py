@@ -92,7 +92,7 @@ def train(store: Tracking, folder: Path, *epochs: int, params: Any = None, error
                 tracker.log(epoch(number))
             if error:
                 raise error
-            tracker.finish(epoch(max(epochs)), val_total=10)
+            tracker.finish(epoch(max(epochs)), max(epochs), val_total=10)
     except BaseException as raised:
         if raised is not error:
             raise
@@ -110,7 +110,7 @@ def test_a_folder_entered_again_goes_on_with_its_run(store: Tracking, tmp_path: 
         for number in (1, 2, 3):
             tracker.log(epoch(number))
         tracker.data("flowers", "5" * 64)
-        tracker.finish(epoch(3), val_total=10)
+        tracker.finish(epoch(3), 3, val_total=10)
     assert tracker.run_id == failed.run_id
     [run] = runs(store)
     assert run.info.status == "FINISHED"
@@ -384,7 +384,6 @@ def test_eight_writers_on_a_brand_new_file_lose_nothing(tmp_path: Path, line: Li
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from types import SimpleNamespace\n"
         "from flowerbench import mlflow_store, tracking\n"
         "from flowerbench.config import Tracking\n"
         "mlflow_store.load_mlflow()\n"
@@ -393,11 +392,11 @@ def test_eight_writers_on_a_brand_new_file_lose_nothing(tmp_path: Path, line: Li
         "with tracking.run(Tracking(sys.argv[1], 'flowers'), params={'a': 1}, name=folder.name, folder=folder,\n"
         "                  sweep=folder.parent) as tracker:\n"
         "    for n in range(1, 26):\n"
-        "        e = SimpleNamespace(epoch=n, lr=0.1, train_loss=1 / n, train_accuracy=n / 50, val_loss=1.0)\n"
-        "        e.val_accuracy, e.val_correct, e.seconds = n / 100, n, 1.5\n"
+        "        e = dict(epoch=n, lr=0.1, train_loss=1 / n, train_accuracy=n / 50, val_loss=1.0)\n"
+        "        e |= dict(val_accuracy=n / 100, seconds=1.5)\n"
         "        began = time.perf_counter(); tracker.log(e)\n"
         "        slowest = max(slowest, time.perf_counter() - began)\n"
-        "    tracker.finish(e, val_total=100)\n"
+        "    tracker.finish(e, n, val_total=100)\n"
         "print(slowest)\n"
     )
     processes = []

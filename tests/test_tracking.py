@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,10 +40,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def epoch(number: int, **changes: float) -> Any:
+def epoch(number: int, **changes: float) -> dict[str, float]:
     numbers = {"epoch": number, "lr": 0.1, "train_loss": 1 / number, "train_accuracy": 0.5, "val_loss": 1.0}
-    numbers |= {"val_accuracy": 0.1 * number, "val_correct": number, "seconds": 2.5}
-    return SimpleNamespace(**(numbers | changes))
+    return numbers | {"val_accuracy": 0.1 * number, "seconds": 2.5} | changes
 
 
 def fetched(store: Tracking, run_id: str | None) -> Any:
@@ -90,7 +88,7 @@ def test_a_finished_run_is_there_as_a_whole(store: Tracking, folder: Path):
         tracker.data("flowers", "5" * 64)
         for number in (1, 2, 3):
             tracker.log(epoch(number))
-        tracker.finish(epoch(3), val_total=10)
+        tracker.finish(epoch(3), 3, val_total=10)
     run = fetched(store, tracker.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "lr-0.1")
     assert before <= run.info.start_time <= run.info.end_time <= time.time() * 1000
@@ -201,7 +199,7 @@ def test_a_run_ends_as_it_should_when_the_store_stays_away(
         for method in ("log_batch", "log_artifact", "log_text", "log_figure", "set_terminated"):
             monkeypatch.setattr(MlflowClient, method, away)
         tracker.log(epoch(1))
-        tracker.finish(epoch(1), val_total=10)
+        tracker.finish(epoch(1), 1, val_total=10)
     assert len(caplog.records) == 1
 
 
@@ -216,7 +214,7 @@ def test_a_server_that_is_down_costs_a_warning(closed_port: int, folder: Path, c
     started = time.monotonic()
     with tracking.run(away, params={"a": 1}, name="x", folder=folder) as tracker:
         tracker.log(epoch(1))
-        tracker.finish(epoch(1), val_total=10)
+        tracker.finish(epoch(1), 1, val_total=10)
     assert tracker.run_id is None
     assert time.monotonic() - started < 5
     [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -312,17 +310,16 @@ def test_without_a_uri_nothing_happens_and_nothing_is_imported(tmp_path: Path):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from types import SimpleNamespace\n"
         "from flowerbench import tracking\n"
         "from flowerbench.config import Tracking\n"
         "off = Tracking(uri=None, experiment='x')\n"
         "assert tracking.start_sweep(off, Path(), 'x', 1) is None\n"
         "tracking.finish_sweep(off, Path(), '', 'FINISHED')\n"
         "with tracking.run(off, params={'a': 1}, name='x', folder=Path(), sweep=Path()) as tracker:\n"
-        "    best = SimpleNamespace(epoch=1, lr=1, train_loss=1, train_accuracy=1, val_loss=1)\n"
-        "    best.val_accuracy = best.val_correct = best.seconds = 1\n"
-        "    tracker.start_over()\n"
-        "    tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1)\n"
+        "    names = 'epoch lr train_loss train_accuracy val_loss val_accuracy seconds'\n"
+        "    best = dict.fromkeys(names.split(), 1)\n"
+        "    tracker.start_over(); tracker.go_on([best])\n"
+        "    tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1, 1)\n"
         "assert tracker.run_id is None\n"
         "assert not {'mlflow', 'pandas', 'matplotlib', 'torch'} & set(sys.modules)\n"
     )
