@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from flowerbench import errors
+from flowerbench import claim, errors
 
 
 def folder() -> Path:
@@ -115,14 +115,6 @@ def _thin(trajectory: Path, surplus: float) -> None:
             file.unlink()
 
 
-def _is_in_use(trajectory: Path) -> bool:
-    try:
-        with FileLock(f"{trajectory}.lock").acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
 def _listed(home: Path) -> str:
     from flowerbench.report.tables import pipe_table
 
@@ -130,7 +122,7 @@ def _listed(home: Path) -> str:
     for entry in reversed(entries(home)):
         known = about(entry.folder)
         used = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
-        state = "in use" if _is_in_use(entry.folder) else used
+        state = "in use" if claim.is_held(FileLock(f"{entry.folder}.lock")) else used
         settings = str(known.get("settings", "not known"))
         rows.append([entry.folder.name, settings, str(known.get("epochs", 0)), _size(entry.size), state])
     if not rows:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import BaseFileLock, Timeout
 from omegaconf import DictConfig
 
-from flowerbench import atomic, errors, identity, isolation, store
+from flowerbench import atomic, claim, errors, identity, isolation, store
 from flowerbench.points import Point, quoted
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # How often a point is begun whose process was lost together with its launcher's.
 _TRIES = 3
-_OVER = ("FINISHED", "PRUNED")
+OVER = ("FINISHED", "PRUNED")
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,12 @@ class Drive:
 
 
 # Hydra tells a callback of a sweep's start, but of its end only when no point failed.
-_driven: list[Drive] = []
+driven: list[Drive] = []
 
 
 def is_driver() -> bool:
     """Whether this process drives the sweep, as against one that a launcher started."""
-    return bool(_driven) and _driven[-1].pid == os.getpid()
+    return bool(driven) and driven[-1].pid == os.getpid()
 
 
 def warm_up(cfg: DictConfig) -> None:
@@ -65,7 +63,7 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
 
     home, place = Path("multirun").absolute(), folder.absolute()
     name = place.relative_to(home).as_posix() if place.is_relative_to(home) else folder.name
-    lock = store.lock(folder)
+    lock = claim.lock(folder)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -82,9 +80,9 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
         lock.release()
         raise
     before = {point.folder: store.summary(folder / point.folder) for point in planned}
-    _driven.append(Drive(folder, name, planned, config, lock, before=before))
+    driven.append(Drive(folder, name, planned, config, lock, before=before))
     if any(before.values()):
-        done = sum(found.get("status") in _OVER for found in before.values())
+        done = sum(found.get("status") in OVER for found in before.values())
         log.info("Going on with the sweep in %s: %d of %d points are done", folder, done, len(planned))
 
 
@@ -94,7 +92,7 @@ def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
     A point's own failure never reaches the launcher. Where the launcher itself fails, because it lost a process,
     what is unfinished is launched again, but no point more than three times.
     """
-    drive, returned = _driven[-1], list[Any]()
+    drive, returned = driven[-1], list[Any]()
     tries: Counter[str] = Counter()
     while waiting := [p for p in in_order(drive.planned) if _is_to_run(drive, p, tries[p.folder])]:
         batch = waiting[: batch_size or len(waiting)]
@@ -114,7 +112,7 @@ def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
             tries.update({point.folder: _TRIES for point in batch})
     for point in drive.planned:
         folder = drive.folder / point.folder
-        if store.summary(folder).get("status") == "RUNNING" and not store.is_at_work(folder):
+        if store.summary(folder).get("status") == "RUNNING" and not claim.is_at_work(folder):
             end_what_died(folder, "its process was lost")
     return returned
 
@@ -140,7 +138,7 @@ def _is_to_run(drive: Drive, point: Point, tries: int) -> bool:
         return False
     status = store.summary(drive.folder / point.folder).get("status")
     # Within one command a point that failed or was stopped had its turn.
-    return status not in (_OVER if tries == 0 else (*_OVER, "FAILED", "KILLED"))
+    return status not in (OVER if tries == 0 else (*OVER, "FAILED", "KILLED"))
 
 
 def _last_write(folder: Path) -> float:
@@ -152,76 +150,6 @@ def end_what_died(folder: Path, reason: str) -> None:
     """Note the end of a run whose process could not do so itself."""
     from flowerbench import sync
 
-    with store.alone_in(folder, waits=True):
+    with claim.alone_in(folder, waits=True):
         store.write_summary(folder, store.summary(folder) | {"status": "FAILED", "reason": reason})
         sync.end(folder, "FAILED", reason)
-
-
-@contextmanager
-def summed_up() -> Iterator[None]:
-    """Whatever ends a sweep, print its tables and write its full report, as far as it came; exits 1 after a failure."""
-    try:
-        yield
-    except BaseException as error:
-        for drive in _driven:
-            _sum_up(drive, "FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    for drive in _driven:
-        unfinished = [summary for summary in _results(drive).values() if summary.get("status") not in _OVER]
-        _sum_up(drive, "FAILED" if unfinished else "FINISHED")
-        if unfinished:
-            raise errors.Told(max(int(summary.get("exit_code") or errors.FAILED) for summary in unfinished))
-
-
-def _results(drive: Drive) -> dict[str, dict[str, Any]]:
-    """The summary of every point by its folder, empty for one not begun; of a search the trials of this command."""
-    if drive.planned:
-        return {point.folder: store.summary(drive.folder / point.folder) for point in drive.planned}
-    begun = (drive.folder / "sweep.json").stat().st_mtime
-    files = [file for file in drive.folder.glob("*/summary.json") if file.stat().st_mtime >= begun]
-    return {file.parent.name: store.summary(file.parent) for file in files}
-
-
-def _sum_up(drive: Drive, status: str) -> None:
-    from flowerbench import report, tracking
-    from flowerbench.mlflow_store import without_password
-    from flowerbench.report import frame
-
-    note, full = "", drive.folder / "report.md"
-    try:
-        runs = frame.load(drive.folder)
-        note = report.summary(runs)
-        atomic.write_text(full, report.markdown(runs))
-    except OSError as error:
-        print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
-    finally:
-        tracking.finish_sweep(drive.config.tracking, drive.folder, note, status)
-        drive.lock.release()
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"
-    look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
-    print(f"\n{note}\n\n{counts(drive)}\nMLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full}")
-
-
-def counts(drive: Drive) -> str:
-    """One line on what the sweep came to: points by status, epochs asked for, trained and reused, seconds."""
-    after = _results(drive)
-    statuses = Counter(str(summary.get("status") or "MISSING") for summary in after.values())
-    earlier = sum(drive.before.get(name, {}).get("status") in _OVER for name in after)
-    words = {"FINISHED": "done", "PRUNED": "pruned", "FAILED": "failed", "KILLED": "stopped", "MISSING": "not begun"}
-    parts = [f"{count} {words.get(status, status.lower())}" for status, count in statuses.items() if count]
-    note = f" ({earlier} of them before)" if earlier else ""
-
-    def trained(summary: dict[str, Any]) -> int:
-        return int(summary.get("epochs_done") or 0) - int(summary.get("epochs_reused") or 0)
-
-    def reused(summary: dict[str, Any]) -> int:
-        return int(summary.get("epochs_reused") or 0)
-
-    asked = sum(int(point.config.epochs) for point in drive.planned)
-    new = sum(trained(summary) - trained(drive.before.get(name, {})) for name, summary in after.items())
-    taken = sum(reused(summary) - reused(drive.before.get(name, {})) for name, summary in after.items())
-    epochs = f"{asked} epochs asked for, " if asked else ""
-    seconds = time.monotonic() - drive.began
-    return f"{len(after)} points: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."

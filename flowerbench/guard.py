@@ -12,7 +12,7 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from flowerbench import checks, config, drive, errors, interrupt, isolation, launchers, place, store, sweep
+from flowerbench import checks, claim, config, drive, errors, interrupt, isolation, launchers, place, store, sweep
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ def _child(
     from hydra.core.utils import configure_log
 
     os.chdir(working_folder)
+    if not run.is_alone:
+        _name_lines(logging_config, run.name)
     configure_log(OmegaConf.create(logging_config), verbose)
     with errors.leave_politely():
         value, exit_code = guarded(train, cfg, run)
@@ -71,11 +73,18 @@ def _child(
     return value
 
 
+def _name_lines(logging_config: Any, name: str) -> None:
+    """Let every line on the terminal say which of the runs there it comes from."""
+    if "console" in logging_config.get("handlers", {}):
+        logging_config.setdefault("formatters", {})["named"] = {"format": f"{name.replace('%', '%%')}: %(message)s"}
+        logging_config["handlers"]["console"]["formatter"] = "named"
+
+
 def guarded(train: Train, cfg: DictConfig, run: sweep.Run) -> tuple[float | None, int]:
     """Train, unless that was done; the accuracy and the exit code. Every error is told and logged here."""
     try:
         checks.check(cfg)
-        with interrupt.listening(), store.alone_in(run.folder, waits=run.sweep is not None):
+        with interrupt.listening(), claim.alone_in(run.folder, waits=run.sweep is not None):
             if cfg.on_done == "skip" and place.is_finished(cfg, run.folder):
                 return _told_again(run), 0
             store.refuse_other_settings(run.folder, cfg)

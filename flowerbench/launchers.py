@@ -56,6 +56,11 @@ def own_gpu(place: int, gpus: Sequence[str]) -> dict[str, str]:
     return {GPUS: gpus[place % len(gpus)]} if gpus else {}
 
 
+def is_serial(launcher: Mapping[str, Any]) -> bool:
+    """Whether points run one after another, in front of the user."""
+    return str(launcher["_target_"]).endswith(".BasicLauncher")
+
+
 def points_at_a_time(launcher: Mapping[str, Any]) -> int:
     """How many points share one machine; 1 where a cluster's scheduler gives each what is its own."""
     if not _is(launcher, "joblib"):

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from flowerbench import config, identity, store
+from flowerbench import claim, config, identity, store
 from flowerbench.errors import UsageError
 from flowerbench.points import Point, as_written, quoted
 
@@ -24,7 +24,7 @@ def of_run(cfg: DictConfig, settings: DictConfig) -> None:
     """
     wanted = Path(OmegaConf.select(cfg, "hydra.run.dir"))
     if _is_named_by_user(cfg, "run"):
-        if store.is_at_work(wanted):
+        if claim.is_at_work(wanted):
             raise UsageError(f"hydra.run.dir={wanted} is in use by another run: name another folder")
         if _has_results(wanted) and not may_go_on(settings, wanted):
             raise UsageError(f"hydra.run.dir={wanted} holds results already: name another folder, or remove it")
@@ -44,7 +44,7 @@ def of_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path:
     """Set hydra.sweep.dir likewise, to a sweep of these very points under `multirun`; the folder."""
     wanted = Path(OmegaConf.select(cfg, "hydra.sweep.dir"))
     if _is_named_by_user(cfg, "sweep"):
-        if store.is_at_work(wanted):
+        if claim.is_at_work(wanted):
             raise UsageError(f"hydra.sweep.dir={wanted} is in use by another sweep: name another folder")
         if _has_results(wanted) and not _is_same_sweep(cfg, wanted, planned):
             raise UsageError(
@@ -60,7 +60,7 @@ def earlier_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path | None:
     """The newest sweep of these points beside the one that is to be made, unless a process is at work on it."""
     wanted = Path(OmegaConf.select(cfg, "hydra.sweep.dir"))
     for folder in [wanted, *_newest_first(_home(wanted), "sweep.json")]:
-        if _is_same_sweep(cfg, folder, planned) and not store.is_at_work(folder):
+        if _is_same_sweep(cfg, folder, planned) and not claim.is_at_work(folder):
             return folder
     return None
 
@@ -73,7 +73,7 @@ def may_go_on(settings: DictConfig, folder: Path) -> bool:
         and before.get("sweep") is None
         and settings.on_done == "skip"
         and (before.get("status") != "FINISHED" or is_finished(settings, folder))
-        and not store.is_at_work(folder)
+        and not claim.is_at_work(folder)
     )
 
 

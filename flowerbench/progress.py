@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class EpochBar:
     """A bar over the photos of the epoch at work, on stderr, gone when the epoch is done; silent off a terminal."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, *, is_shown: bool = True) -> None:
         self._epochs, self._epoch = epochs, 1
+        self._is_shown = is_shown and sys.stderr.isatty()
         self._bar: Progress | None = None
 
     def __enter__(self) -> EpochBar:
@@ -26,7 +27,7 @@ class EpochBar:
         self._clear()
 
     def __call__(self, part: str, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
+        if not self._is_shown:
             return
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -9,13 +9,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from flowerbench import atomic, checkpoint, errors, identity, interrupt
 from flowerbench.history import HISTORY, Row, best_row, read_history, row_of
@@ -37,44 +34,6 @@ def summary(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def lock(folder: Path) -> FileLock:
-    """What the process at work in a folder holds; the system lets go of it when the process ends, however it does."""
-    return FileLock(folder / ".lock")
-
-
-def is_at_work(folder: Path) -> bool:
-    """Whether a process is at work in the folder."""
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with lock(folder).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-@contextmanager
-def alone_in(folder: Path, *, waits: bool = False) -> Iterator[None]:
-    """Be the only process at work in the folder; raises UsageError when another is, unless it is to be waited for."""
-    folder.mkdir(parents=True, exist_ok=True)
-    held, has_told = lock(folder), False
-    while True:
-        try:
-            held.acquire(timeout=0.5 if waits else 0)
-            break
-        except Timeout:
-            if not waits:
-                raise errors.UsageError(f"{folder} is in use by another run: name another hydra.run.dir") from None
-            if not has_told:
-                log.info("%s is in use by another process: waiting for it", folder)
-            has_told = True
-            interrupt.check()
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def refuse_other_settings(folder: Path, cfg: DictConfig) -> None:

@@ -23,12 +23,16 @@ from flowerbench.identity import safe_name
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is recorded, what it is called, and the sweep that it belongs to, if any: its name and folder."""
+    """Where a run is recorded, what it is called, and the sweep that it belongs to, if any: its name and folder.
+
+    `is_alone` is false where other runs may write to the same terminal.
+    """
 
     folder: Path
     name: str
     sweep: str | None = None
     sweep_folder: Path | None = None
+    is_alone: bool = True
 
     @property
     def tags(self) -> dict[str, str]:
@@ -44,7 +48,7 @@ def this_run() -> Run:
         return Run(folder, safe_name(",".join(points.as_written(hydra.overrides.task))))
     home = Path(hydra.runtime.cwd, hydra.sweep.dir)
     plan = json.loads((home / "sweep.json").read_text(encoding="utf-8"))
-    return Run(folder, folder.name, plan["name"], home)
+    return Run(folder, folder.name, plan["name"], home, is_alone=launchers.is_serial(hydra.launcher))
 
 
 def is_point() -> bool:
@@ -82,7 +86,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every point; only then choose the sweep's folder and begin, or go on."""
         with _nothing_goes_on_after_an_error():
-            if config.hydra.launcher._target_.endswith(".BasicLauncher") and not config.dry_run:
+            if launchers.is_serial(config.hydra.launcher) and not config.dry_run:
                 drive.warm_up(config)  # while this process is at the plan
             varying, planned = points.plan(config)
             folder = None if config.dry_run else place.of_sweep(config, planned)

@@ -9,7 +9,7 @@ from typing import cast
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import config, drive, errors, guard, identity, interrupt, search, sweep
+from flowerbench import closing, config, errors, guard, identity, interrupt, search, sweep
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             cfg.tracking, params=params, name=run.name, folder=run.folder, sweep=run.sweep_folder, tags=run.tags
         ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
-        EpochBar(cfg.epochs) as bar,
+        EpochBar(cfg.epochs, is_shown=run.is_alone) as bar,
     ):
         photos = sources.load(cfg.data)
         parts = split.split(photos, cfg.data)
@@ -96,7 +96,7 @@ def main() -> None:
     """The command `python -m flowerbench.train`."""
     # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with errors.leave_politely(), interrupt.listening(), drive.summed_up():
+    with errors.leave_politely(), interrupt.listening(), closing.summed_up():
         run()
 
 

@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from flowerbench import atomic, cache, checkpoint, interrupt
+from flowerbench import atomic, cache, checkpoint, claim, interrupt
 
 if TYPE_CHECKING:
     from flowerbench.config import Config
@@ -130,16 +130,7 @@ def shared(key: str, cfg: Config) -> Iterator[Trajectory]:
         return
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / f"{key}.lock")
-    has_told = False
-    while True:
-        try:
-            lock.acquire(timeout=0.5)
-            break
-        except Timeout:
-            if not has_told:
-                log.info("Another process is training these very epochs: waiting for it (trajectory %s)", key)
-            has_told = True
-            interrupt.check()
+    claim.wait_for(lock, f"Another process is training these very epochs (trajectory {key})")
     try:
         if (home / key).is_dir():
             os.utime(home / key)  # the time of its last use

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerbench import atomic, store
+from flowerbench import atomic, claim, store
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
@@ -97,12 +97,12 @@ def test_an_epoch_is_in_the_history_only_when_its_model_is_on_disk(tmp_path, mon
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
     with (
-        store.alone_in(tmp_path),
+        claim.alone_in(tmp_path),
         pytest.raises(UsageError, match="in use by another run"),
-        store.alone_in(tmp_path),
+        claim.alone_in(tmp_path),
     ):
         pass
-    assert not store.is_at_work(tmp_path)
+    assert not claim.is_at_work(tmp_path)
 
 
 def test_another_process_may_be_waited_for(tmp_path):
@@ -112,15 +112,15 @@ def test_another_process_may_be_waited_for(tmp_path):
     entered = threading.Event()
 
     def hold():
-        with store.alone_in(tmp_path):
+        with claim.alone_in(tmp_path):
             entered.set()
             time.sleep(0.3)
 
     holder = threading.Thread(target=hold)
     holder.start()
     entered.wait()
-    assert store.is_at_work(tmp_path)
-    with store.alone_in(tmp_path, waits=True):
+    assert claim.is_at_work(tmp_path)
+    with claim.alone_in(tmp_path, waits=True):
         assert not holder.is_alive() or not holder.join()
 
 

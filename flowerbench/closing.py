@@ -1,0 +1,83 @@
+"""The end of a sweep: its tables and its report, as far as it came, one line that counts, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flowerbench import atomic, errors, store
+from flowerbench.drive import OVER, Drive, driven
+
+
+@contextmanager
+def summed_up() -> Iterator[None]:
+    """Whatever ends a sweep, print its tables and write its full report, as far as it came; exits 1 after a failure."""
+    try:
+        yield
+    except BaseException as error:
+        for drive in driven:
+            _sum_up(drive, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    for drive in driven:
+        unfinished = [summary for summary in _results(drive).values() if summary.get("status") not in OVER]
+        _sum_up(drive, "FAILED" if unfinished else "FINISHED")
+        if unfinished:
+            raise errors.Told(max(int(summary.get("exit_code") or errors.FAILED) for summary in unfinished))
+
+
+def _results(drive: Drive) -> dict[str, dict[str, Any]]:
+    """The summary of every point by its folder, empty for one not begun; of a search the trials of this command."""
+    if drive.planned:
+        return {point.folder: store.summary(drive.folder / point.folder) for point in drive.planned}
+    begun = (drive.folder / "sweep.json").stat().st_mtime
+    files = [file for file in drive.folder.glob("*/summary.json") if file.stat().st_mtime >= begun]
+    return {file.parent.name: store.summary(file.parent) for file in files}
+
+
+def _sum_up(drive: Drive, status: str) -> None:
+    from flowerbench import report, tracking
+    from flowerbench.mlflow_store import without_password
+    from flowerbench.report import frame
+
+    note, full = "", drive.folder / "report.md"
+    try:
+        runs = frame.load(drive.folder)
+        note = report.summary(runs)
+        atomic.write_text(full, report.markdown(runs))
+    except OSError as error:
+        print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
+    finally:
+        tracking.finish_sweep(drive.config.tracking, drive.folder, note, status)
+        drive.lock.release()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"
+    look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
+    print(f"\n{note}\n\n{counts(drive)}\nMLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full}")
+
+
+def counts(drive: Drive) -> str:
+    """One line on what the sweep came to: points by status, epochs asked for, trained and reused, seconds."""
+    after = _results(drive)
+    statuses = Counter(str(summary.get("status") or "MISSING") for summary in after.values())
+    earlier = sum(drive.before.get(name, {}).get("status") in OVER for name in after)
+    words = {"FINISHED": "done", "PRUNED": "pruned", "FAILED": "failed", "KILLED": "stopped", "MISSING": "not begun"}
+    parts = [f"{count} {words.get(status, status.lower())}" for status, count in statuses.items() if count]
+    note = f" ({earlier} of them before)" if earlier else ""
+
+    def trained(summary: dict[str, Any]) -> int:
+        return int(summary.get("epochs_done") or 0) - int(summary.get("epochs_reused") or 0)
+
+    def reused(summary: dict[str, Any]) -> int:
+        return int(summary.get("epochs_reused") or 0)
+
+    asked = sum(int(point.config.epochs) for point in drive.planned)
+    new = sum(trained(summary) - trained(drive.before.get(name, {})) for name, summary in after.items())
+    taken = sum(reused(summary) - reused(drive.before.get(name, {})) for name, summary in after.items())
+    epochs = f"{asked} epochs asked for, " if asked else ""
+    seconds = time.monotonic() - drive.began
+    return f"{len(after)} points: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."
