@@ -58,12 +58,15 @@ def test_the_commands(tmp_path):
     write_photos(tmp_path / "photos", {"daisy": 20, "rose": 20})
     (tmp_path / "my_options" / "optim").mkdir(parents=True)
     (tmp_path / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
+    (tmp_path / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = 0
     for command in COMMANDS:
         words = shlex.split(command)
         if words[:3] == ["python", "-m", "flowerbench"] or "experiment=paper" in words:
             continue  # the checks run the first two, test_real_photos.py the last
+        if ELSEWHERE & set(words):
+            continue  # tests/clusters
         if words == ["mlflow", "ui"]:
             look_at_mlflow(tmp_path, environment)
         else:
@@ -80,7 +83,19 @@ def test_the_commands(tmp_path):
             assert done.returncode == 0, f"{command}\n{done.stderr}"
             assert words[2] != "flowerbench.report" or "| Settings" in done.stdout
         ran += 1
-    assert ran >= 6
+    assert ran >= 13
+
+
+# On a cluster, which tests/clusters bring up; they name the same settings.
+ELSEWHERE = {"hydra/launcher=slurm", "hydra/launcher=ray_cluster"}
+
+
+def test_the_commands_for_clusters_are_those_that_are_run_on_one():
+    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "clusters").glob("test_*.py"))
+    found = [command.split() for command in COMMANDS if ELSEWHERE & set(command.split())]
+    assert len(found) == 2
+    for words in found:
+        assert all(f'"{word}"' in tests for word in words[4:]), words
 
 
 def look_at_mlflow(folder: Path, environment: dict[str, str]) -> None:
