@@ -60,11 +60,11 @@ def about(trajectory: Path) -> dict[str, Any]:
         return {}
 
 
-def bound(home: Path, max_bytes: float, in_use: Path | None = None) -> list[Entry]:
+def bound(home: Path, max_bytes: float, in_use: Path | None = None, newest: int = 0) -> list[Entry]:
     """Remove trajectories, those not used for longest first, until the rest fit; returns those removed.
 
-    What a run is at work on stays. Where `in_use` alone is too large, states of its epochs go, but never the
-    last, nor one that was the best when it came: from those the run can go on.
+    What a run is at work on stays. Where `in_use` alone is too large, states of its epochs go, but never that of
+    the `newest`, nor one that was the best when it came: from those the run can go on.
     """
     for rubbish in home.glob(".*.tmp"):
         shutil.rmtree(rubbish, ignore_errors=True)
@@ -78,7 +78,7 @@ def bound(home: Path, max_bytes: float, in_use: Path | None = None) -> list[Entr
             total -= entry.size
             removed.append(entry)
     if in_use is not None:
-        _thin(in_use, total - max_bytes)
+        _thin(in_use, total - max_bytes, newest)
     return removed
 
 
@@ -95,17 +95,19 @@ def remove(trajectory: Path) -> bool:
     return True
 
 
-def _thin(trajectory: Path, surplus: float) -> None:
+def _thin(trajectory: Path, surplus: float, newest: int) -> None:
     import numpy as np
 
     best, needless = -1.0, []
-    numbers = sorted(int(file.stem) for file in trajectory.glob("[0-9]*.npz"))
-    for number in numbers:
-        with np.load(trajectory / f"{number:04}.npz") as found:
-            accuracy = float(found["val_accuracy"])
+    for number in sorted(int(file.stem) for file in trajectory.glob("[0-9]*.npz")) if surplus > 0 else ():
+        try:
+            with np.load(trajectory / f"{number:04}.npz") as found:
+                accuracy = float(found["val_accuracy"])
+        except Exception:  # a broken archive raises anything, and whoever takes the epoch will tell
+            continue
         if accuracy > best:
             best = accuracy
-        elif number != numbers[-1]:
+        elif number != newest:
             needless.append(trajectory / f"{number:04}.pt")
     for file in needless:
         if surplus <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,12 +16,10 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     """Replace `path` by the state: tensors and plain values in dicts, lists and tuples."""
     import torch
 
-    def write(temporary: Path) -> None:
-        # Given a name, torch writes it into the file.
-        with temporary.open("wb") as file:
-            torch.save(_canonical(dict(state)), file)
-
-    atomic.write(path, write)
+    # In memory first: given a file's name torch writes it into the file, and it says nothing useful of a full disk.
+    packed = io.BytesIO()
+    torch.save(_canonical(dict(state)), packed)
+    atomic.write(path, lambda temporary: temporary.write_bytes(packed.getbuffer()))
 
 
 def load(path: Path) -> dict[str, Any]:

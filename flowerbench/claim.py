@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,8 @@ def is_held(held: BaseFileLock) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        return False  # where nothing can be written, nobody is at work
 
 
 def is_at_work(folder: Path) -> bool:
@@ -36,14 +38,19 @@ def is_at_work(folder: Path) -> bool:
     return is_held(lock(folder))
 
 
-def wait_for(wanted: BaseFileLock, told: str) -> None:
-    """Acquire the lock, however long that takes; `told` is logged when it takes any time at all."""
+def wait_for(wanted: BaseFileLock, told: str, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Acquire the lock, however long that takes, `unless` that needs no longer be; True when it is acquired.
+
+    `told` is logged when it takes any time at all.
+    """
     has_told = False
     while True:
         try:
             wanted.acquire(timeout=0.5)
-            return
+            return True
         except Timeout:
+            if unless():
+                return False
             if not has_told:
                 log.info("%s: waiting for it", told)
             has_told = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -34,8 +35,8 @@ def _results(drive: Drive) -> dict[str, dict[str, Any]]:
     if drive.planned:
         return {point.folder: store.summary(drive.folder / point.folder) for point in drive.planned}
     begun = (drive.folder / "sweep.json").stat().st_mtime
-    files = [file for file in drive.folder.glob("*/summary.json") if file.stat().st_mtime >= begun]
-    return {file.parent.name: store.summary(file.parent) for file in files}
+    files = [file for file in drive.folder.rglob("summary.json") if file.stat().st_mtime >= begun]
+    return {file.parent.relative_to(drive.folder).as_posix(): store.summary(file.parent) for file in files}
 
 
 def _sum_up(drive: Drive, status: str) -> None:
@@ -48,8 +49,8 @@ def _sum_up(drive: Drive, status: str) -> None:
         runs = frame.load(drive.folder)
         note = report.summary(runs)
         atomic.write_text(full, report.markdown(runs))
-    except OSError as error:
-        print(f"flowerbench: cannot write {full}: {error.strerror}", file=sys.stderr)
+    except (OSError, errors.UsageError) as error:
+        print(f"flowerbench: no report in {full}: {errors.one_line(error)}", file=sys.stderr)
     finally:
         tracking.finish_sweep(drive.config.tracking, drive.folder, note, status)
         drive.lock.release()
@@ -57,7 +58,9 @@ def _sum_up(drive: Drive, status: str) -> None:
         sys.stdout.reconfigure(errors="replace")
     uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"
     look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
-    print(f"\n{note}\n\n{counts(drive)}\nMLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full}")
+    places = f"MLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full}"
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"\n{note}\n\n{counts(drive)}\n{places}")
 
 
 def counts(drive: Drive) -> str:
@@ -80,4 +83,5 @@ def counts(drive: Drive) -> str:
     taken = sum(reused(summary) - reused(drive.before.get(name, {})) for name, summary in after.items())
     epochs = f"{asked} epochs asked for, " if asked else ""
     seconds = time.monotonic() - drive.began
-    return f"{len(after)} points: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."
+    total = f"{len(after)} point{'s' * (len(after) != 1)}"
+    return f"{total}: {', '.join(parts)}{note}. {epochs}{new} trained, {taken} reused. {seconds:.1f} s."

@@ -113,7 +113,7 @@ def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
     for point in drive.planned:
         folder = drive.folder / point.folder
         if store.summary(folder).get("status") == "RUNNING" and not claim.is_at_work(folder):
-            end_what_died(folder, "its process was lost")
+            end_what_died(folder, "FAILED", "its process was lost")
     return returned
 
 
@@ -146,10 +146,12 @@ def _last_write(folder: Path) -> float:
     return file.stat().st_mtime if file.exists() else 0.0
 
 
-def end_what_died(folder: Path, reason: str) -> None:
+def end_what_died(folder: Path, status: str, reason: str) -> None:
     """Note the end of a run whose process could not do so itself."""
     from flowerbench import sync
 
     with claim.alone_in(folder, waits=True):
-        store.write_summary(folder, store.summary(folder) | {"status": "FAILED", "reason": reason})
-        sync.end(folder, "FAILED", reason)
+        before = store.summary(folder)
+        if before.get("status", "RUNNING") == "RUNNING":
+            store.write_summary(folder, before | {"status": status, "reason": reason})
+            sync.end(folder, status, reason)

@@ -44,17 +44,25 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
         with interrupt.listening(), launchers.share(hydra.launcher, cast(Path, run.sweep_folder)):
             outcome = isolation.call(_child, train, cfg, run, logging_config, hydra.verbose, str(Path.cwd()))
     except KeyboardInterrupt:
+        drive.end_what_died(run.folder, "KILLED", "stopped by Ctrl-C or a signal")
         if drive.is_driver():
             raise
         return None
     if outcome.exit_code and store.summary(run.folder).get("status", "RUNNING") == "RUNNING":
-        reason = f"its process ended with exit code {outcome.exit_code}"
-        if outcome.killed_by:
-            reason = f"its process was killed by {outcome.killed_by}"
-            reason += " (as the system does when memory runs out)" if outcome.killed_by == "SIGKILL" else ""
-        log.error("flowerbench: %s: %s", run.name, reason)
-        drive.end_what_died(run.folder, reason)
+        _end(run, outcome)
     return cast(float | None, outcome.value)
+
+
+def _end(run: sweep.Run, outcome: isolation.Outcome) -> None:
+    """Say of a point what its process could not say itself."""
+    status, reason = "FAILED", f"its process ended with exit code {outcome.exit_code}"
+    if outcome.was_stopped:
+        status, reason = "KILLED", "stopped by Ctrl-C or a signal"
+    elif outcome.killed_by:
+        reason = f"its process was killed by {outcome.killed_by}"
+        reason += " (as the system does when memory runs out)" if outcome.killed_by == "SIGKILL" else ""
+    log.error("flowerbench: %s: %s", run.name, reason)
+    drive.end_what_died(run.folder, status, reason)
 
 
 def _child(
@@ -94,6 +102,9 @@ def guarded(train: Train, cfg: DictConfig, run: sweep.Run) -> tuple[float | None
         return None, 0
     except Exception as error:
         _tell(error)
+        if not store.summary(run.folder):  # it came before the run had begun
+            known = {"name": run.name, "sweep": run.sweep, "exit_code": errors.exit_code(error)}
+            store.write_summary(run.folder, {"status": "FAILED", "reason": errors.one_line(error), **known})
         return None, errors.exit_code(error)
 
 

@@ -100,8 +100,13 @@ def _numbers(cfg: DictConfig, left_out: Collection[str]) -> dict[str, Any]:
     return {
         key: float(value) if isinstance(value, int) else value  # 1 and 1.0 are one learning rate
         for key, value in flat(cfg).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in left_out)
+        if not is_one_of(key, left_out)
     }
+
+
+def is_one_of(key: str, names: Collection[str]) -> bool:
+    """Whether a dotted key is one of these, or within one of them."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _hash(content: Mapping[str, Any]) -> str:

@@ -14,7 +14,10 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
+from flowerbench import launchers
+
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 # How long a child that was told to stop may take to finish its write and tell MLflow.
 _GRACE = 30.0  # seconds
 
@@ -25,6 +28,12 @@ class Outcome:
 
     value: Any
     exit_code: int
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether a signal ended the child that asks it to stop, before it could answer or by its answer."""
+        numbers = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+        return any(self.exit_code in (-number, 128 + number) for number in numbers)
 
     @property
     def killed_by(self) -> str | None:
@@ -45,7 +54,7 @@ def prepare(*modules: str) -> None:
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        forkserver.set_forkserver_preload(list(modules))
+        forkserver.set_forkserver_preload(["flowerbench._forkserver", *modules])
         with _as_a_plain_process(_METHOD):
             forkserver.ensure_running()
 
@@ -80,7 +89,8 @@ def call(function: Callable[..., Any], *args: Any) -> Outcome:
 
 
 def _stop(child: Any) -> None:
-    child.terminate()
+    if os.name != "nt":  # there Ctrl-C has reached the child, and terminate would not let it finish
+        child.terminate()
     child.join(_GRACE)
     if child.is_alive():
         child.kill()
@@ -117,19 +127,28 @@ class _Surroundings:
 
 
 def _child(sender: Connection, surroundings: _Surroundings, function: Callable[..., Any], args: Any) -> None:
+    if _METHOD == "forkserver":
+        _listen_again()
     os.environ.clear()
     os.environ.update(surroundings.environment)
     sys.path[:] = surroundings.path
     multiprocessing.set_start_method(surroundings.start_method, force=True)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    if threads := os.environ.get("OMP_NUM_THREADS"):
+    if threads := launchers.given_threads(os.environ):
         import torch
 
         # OpenMP looked at the variable when it was loaded, before this child began.
-        torch.set_num_threads(int(threads.split(",")[0]))
+        torch.set_num_threads(threads)
     value = function(*args)
     sender.send(value)
     sender.close()
+
+
+def _listen_again() -> None:
+    """Undo what `_forkserver` did."""
+    for name in _STOPS:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end_with_the_parent() -> None:

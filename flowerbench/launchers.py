@@ -48,7 +48,13 @@ def threads(launcher: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     """The threads that a point will have, where its launcher limits them; None = as many as a single run."""
     here = machine_cores()
     own = cores_of_a_point(launcher, here)
-    return int(own_cores(environ, own)["OMP_NUM_THREADS"]) if own < here else None
+    return given_threads(own_cores(environ, own)) if own < here else None
+
+
+def given_threads(environ: Mapping[str, str]) -> int | None:
+    """The threads that OMP_NUM_THREADS asks for, by its first number; None where it does not, or makes no sense."""
+    first = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def own_gpu(place: int, gpus: Sequence[str]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def of_run(cfg: DictConfig, settings: DictConfig) -> None:
 def earlier_run(cfg: DictConfig, settings: DictConfig) -> Path | None:
     """The newest run of these settings beside the one that is to be made, unless a process is at work on it."""
     wanted = Path(OmegaConf.select(cfg, "hydra.run.dir"))
-    candidates = [wanted, *_newest_first(_home(wanted), "summary.json")]
+    candidates = [wanted, *([] if _is_named_by_user(cfg, "run") else _newest_first(wanted, "summary.json"))]
     return next((folder for folder in candidates if may_go_on(settings, folder)), None)
 
 
@@ -59,7 +59,7 @@ def of_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path:
 def earlier_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path | None:
     """The newest sweep of these points beside the one that is to be made, unless a process is at work on it."""
     wanted = Path(OmegaConf.select(cfg, "hydra.sweep.dir"))
-    for folder in [wanted, *_newest_first(_home(wanted), "sweep.json")]:
+    for folder in [wanted, *([] if _is_named_by_user(cfg, "sweep") else _newest_first(wanted, "sweep.json"))]:
         if _is_same_sweep(cfg, folder, planned) and not claim.is_at_work(folder):
             return folder
     return None
@@ -97,12 +97,11 @@ def _is_same_sweep(cfg: DictConfig, folder: Path, planned: Sequence[Point]) -> b
     try:
         plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
         points: list[dict[str, Any]] = plan["points"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    wanted = sorted(point.settings for point in planned)
-    if cfg.on_done != "skip" or sorted(str(point.get("settings")) for point in points) != wanted:
+    if cfg.on_done != "skip" or sorted(map(str, points)) != sorted(str(point.record) for point in planned):
         return False
-    if not wanted and plan.get("command") != identity.command(cfg):
+    if not planned and plan.get("command") != identity.command(cfg):
         return False
     # The photos may be others by now; what has finished can tell, one point for each set of them.
     finished = [p for p in planned if store.summary(folder / p.folder).get("status") == "FINISHED"]
@@ -110,18 +109,18 @@ def _is_same_sweep(cfg: DictConfig, folder: Path, planned: Sequence[Point]) -> b
     return all(is_finished(point.config, folder / point.folder) for point in telling.values())
 
 
-def _home(wanted: Path) -> Path:
-    """Where folders like this one are: `outputs` of `outputs/2026-11-24/02-10-11`."""
-    return wanted.parent if wanted.is_absolute() or wanted.parts[0] == ".." else Path(wanted.parts[0])
-
-
-def _newest_first(home: Path, record: str) -> Iterator[Path]:
+def _newest_first(wanted: Path, record: str) -> Iterator[Path]:
+    """Folders with such a record beside the wanted one: in `outputs` for `outputs/2026-11-24/02-10-11`."""
+    home = wanted.parent if wanted.is_absolute() or ".." in wanted.parts else Path(*wanted.parts[:1])
+    if home.absolute() in (Path.home(), Path.cwd(), *Path.cwd().parents):
+        return iter(())  # it would look through more than results
     found = [(path.stat().st_mtime, path.parent) for path in home.rglob(record)]
     return (folder for _, folder in sorted(found, reverse=True))
 
 
 def _is_named_by_user(cfg: DictConfig, mode: str) -> bool:
-    return any(override.startswith(f"hydra.{mode}.dir=") for override in as_written(cfg.hydra.overrides.hydra))
+    overrides = as_written(cfg.hydra.overrides.hydra)
+    return any(override.lstrip("+").startswith(f"hydra.{mode}.dir=") for override in overrides)
 
 
 def _has_results(folder: Path) -> bool:

@@ -53,6 +53,8 @@ def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(
         [*swept, *as_written(config.hydra.overrides.task)]
     )
+    if not config.hydra.sweeper._target_.endswith(".GridSweeper") and (config.points or config.repeats > 1):
+        raise UsageError("points and repeats are for hydra/sweeper=grid, the default")
     listed = _listed(config)
     varying = list(dict.fromkeys(o.key_or_group for o in parsed if o.is_sweep_override()))
     for key in dict.fromkeys(key for row in listed for key in row):
@@ -75,7 +77,8 @@ def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
     made = {*_OF_THE_SWEEP, *(key for row in listed for key in row), *(["seed"] if config.repeats > 1 else [])}
     grid = [override for override in parsed if override.key_or_group not in made]
     points = [_point(config, overrides, loader, number) for number, overrides in enumerate(_all(config, grid, listed))]
-    twice = [name for name, count in Counter(point.folder for point in points).items() if count > 1]
+    # Some systems take A and a for the same folder.
+    twice = [name for name, count in Counter(point.folder.casefold() for point in points).items() if count > 1]
     if twice:
         raise UsageError(f"the sweep names a point more than once: {', '.join(twice)}")
     return varying, points
@@ -136,7 +139,22 @@ def _listed(config: DictConfig) -> list[dict[str, str]]:
         raise UsageError(f"{where} is neither .csv nor .yaml")
     if not found or not any(found):
         raise UsageError(f"{where} names no point")
+    for number, row in enumerate(found, start=1):
+        for key, value in row.items():
+            _check_cell(f"{where}, point {number}: {key}={value}", key, value)
     return found
+
+
+def _check_cell(where: str, key: str, value: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        raise UsageError(f"{where} is not a key and its value (cells are separated by commas)") from None
+    if override.is_sweep_override():
+        raise UsageError(f"{where} is several values: a point has one for each key")
 
 
 def _spelled(value: Any) -> str:

@@ -144,5 +144,5 @@ def state(
 
 
 def kept_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat config as a checkpoint holds it: without addresses of databases, which may hold a password."""
-    return {key: value for key, value in params.items() if not key.startswith(("tracking.", "search."))}
+    """The flat config as a checkpoint holds it: without how the run is carried out, which may include passwords."""
+    return {key: value for key, value in params.items() if not identity.is_one_of(key, identity.NOT_SETTINGS)}

@@ -32,13 +32,16 @@ def from_disk(
     own = folder.epochs_done
     if own:
         log.info("Going on from epoch %d of %s", own, folder.path)
-    if (usable := kept.usable(epochs)) > own:
+    while (usable := kept.usable(epochs)) > own:
+        if (states := kept.states(usable)) is None:
+            continue
         config = provenance.kept_params(params)
-        state, best = ({**found, "config": config} for found in (kept.state(usable), kept.best_state(usable)))
+        state, best = ({**found, "config": config} for found in states)
         folder.take(kept.epochs(usable)[own:], state, best, photos, parts)
         folder.know(reused_from=kept.key)
         log.info(
-            "%d epochs are taken from the cache, where another run left them; %d are left to train (trajectory %s, %s)",
-            *(usable - own, epochs - usable, kept.key, facts["computed_on"]),
+            "Epochs %d to %d are taken from the cache; %d are left to train (trajectory %s, %s)",
+            *(own + 1, usable, epochs - usable, kept.key, facts["computed_on"]),
         )
+        break
     return state

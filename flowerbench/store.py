@@ -39,7 +39,7 @@ def summary(folder: Path) -> dict[str, Any]:
 def refuse_other_settings(folder: Path, cfg: DictConfig) -> None:
     """Raise UsageError where the folder holds a run of other settings, or a finished one: none is overwritten."""
     before = summary(folder)
-    is_other = before.get("settings") != identity.settings(cfg)
+    is_other = bool(before) and before.get("settings") != identity.settings(cfg)
     if before.get("status") == "FINISHED" or ((folder / "history.csv").exists() and is_other):
         raise errors.UsageError(f"{folder} holds a run already: name another folder, or remove it")
 
@@ -113,16 +113,28 @@ class RunFolder:
             if self._before.get("trajectory") == facts["trajectory"]:
                 state = self._last_state()
             else:
-                log.info("%s was begun on another device or with other versions: beginning again", self.path)
+                log.info("%s was begun with other photos, versions or on another device: beginning again", self.path)
         done = int(state["epoch"]) if state else 0
         rows = [row for row in self.rows if row["epoch"] <= done]
         if state and len(rows) == done - 1:
             rows.append({**dict.fromkeys(HISTORY, math.nan), **state["numbers"]})  # killed before the line was written
-        self.rows = rows if len(rows) == done else []
+        if self.rows and (len(rows) != done or not self._has_best(rows)):
+            log.warning("The files of %s are not whole: beginning again", self.path)
+            rows = []
+        self.rows = rows
         self._rewrite_history()
         reused = min(int(self._before.get("epochs_reused") or 0), self.epochs_done)
         self.know(**facts, epochs_resumed=self.epochs_done, epochs_reused=reused)
         return state if self.rows else None
+
+    def _has_best(self, rows: list[Row]) -> bool:
+        """Whether best.pt is whole, and of the best of the rows; or of a later epoch, which will be trained again."""
+        best = best_row(rows)
+        try:
+            number = int(checkpoint.load(self.path / "best.pt")["epoch"])
+        except (OSError, ValueError, KeyError):
+            return best is None
+        return best is not None and (number == best["epoch"] or number > rows[-1]["epoch"])
 
     def _last_state(self) -> dict[str, Any] | None:
         try:

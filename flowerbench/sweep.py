@@ -74,6 +74,7 @@ class Sweep(Callback):
         """Check a single run, and give it the folder that it has begun in, or one of its own."""
         with _nothing_goes_on_after_an_error():
             settings = points.without_hydra(config)
+            _stay_here(config)
             checks.check(settings)
             for key, value in (("points", settings.points), ("repeats", settings.repeats > 1)):
                 if value:
@@ -88,12 +89,18 @@ class Sweep(Callback):
         with _nothing_goes_on_after_an_error():
             if launchers.is_serial(config.hydra.launcher) and not config.dry_run:
                 drive.warm_up(config)  # while this process is at the plan
+            _stay_here(config)
             varying, planned = points.plan(config)
             folder = None if config.dry_run else place.of_sweep(config, planned)
             if folder is None:
                 _show_plan(planned, place.earlier_sweep(config, planned), launchers.threads(config.hydra.launcher))
             else:
                 drive.begin(config, folder, varying, planned)
+
+
+def _stay_here(config: DictConfig) -> None:
+    if config.hydra.job.chdir:
+        raise errors.UsageError("hydra.job.chdir=true is not possible: paths are relative to where the command is run")
 
 
 def _show_plan(planned: list[points.Point], earlier: Path | None, threads: int | None) -> None:

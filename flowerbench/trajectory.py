@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -47,22 +48,35 @@ class Trajectory:
             epochs.pop()
         return len(epochs)
 
+    def has(self, epoch: int) -> bool:
+        """Whether the first epochs up to this one can be taken, and nothing is left to train."""
+        return (self._folder / f"{epoch:04}.npz").is_file() and self.usable(epoch) == epoch
+
     def epochs(self, upto: int) -> list[Epoch]:
         """The first `upto` epochs; call `usable` first."""
         found = [self._epoch(number) for number in range(1, upto + 1)]
         return [epoch for epoch in found if epoch is not None]
 
-    def state(self, epoch: int) -> dict[str, Any]:
-        """Model, optimiser and schedule as they were after the epoch."""
-        return checkpoint.load(self._state_file(epoch))
+    def states(self, upto: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Model, optimiser and schedule as they were after the epoch `upto`, and after the best up to it.
 
-    def best_state(self, upto: int) -> dict[str, Any]:
-        """The state of the best of the first `upto` epochs."""
-        return self.state(_best(self.epochs(upto)).epoch)
+        None where a file is broken, or gone since; a broken one is removed, and the epoch counts no more.
+        """
+        found = []
+        for number in (upto, _best(self.epochs(upto)).epoch):
+            try:
+                found.append(checkpoint.load(self._state_file(number)))
+            except (OSError, ValueError) as error:
+                log.warning("Kept epochs cannot be used: %s", error)
+                with contextlib.suppress(OSError):
+                    self._state_file(number).unlink(missing_ok=True)
+                return None
+        return found[0], found[1]
 
     def append(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Keep an epoch; a disk that takes no more ends the keeping, not the run."""
-        if not self._extends:
+        is_next = epoch.epoch == 1 or (self._folder / f"{epoch.epoch - 1:04}.npz").is_file()
+        if not self._extends or not is_next:  # without those before, no run could take it
             return
         try:
             with interrupt.held():
@@ -70,10 +84,15 @@ class Trajectory:
                 checkpoint.save(self._state_file(epoch.epoch), state)
                 self._write_epoch(epoch)
                 self._describe(epoch, about)
-            cache.bound(self._folder.parent, self._max_bytes, in_use=self._folder)
+            cache.bound(self._folder.parent, self._max_bytes, in_use=self._folder, newest=epoch.epoch)
         except OSError as error:
             log.warning("Epochs are no longer kept for other runs (%s): %s", error.strerror or error, self._folder)
             self._extends = False
+
+    def touch(self) -> None:
+        """Note that the trajectory was used now: what was not for longest goes first."""
+        with contextlib.suppress(OSError):
+            os.utime(self._folder)
 
     def _state_file(self, epoch: int) -> Path:
         return self._folder / f"{epoch:04}.pt"
@@ -107,8 +126,11 @@ class Trajectory:
 
     def _describe(self, epoch: Epoch, about: Mapping[str, Any]) -> None:
         file = self._folder / "about.json"
-        seconds = cache.about(self._folder).get("seconds", 0.0) if epoch.epoch > 1 else 0.0
-        content = {**about, "epochs": epoch.epoch, "seconds": round(seconds + epoch.seconds, 3)}
+        before = cache.about(self._folder) if epoch.epoch > 1 else {}
+        if epoch.epoch <= before.get("epochs", 0):
+            return  # its state had gone to make room, and is back
+        seconds = round(before.get("seconds", 0.0) + epoch.seconds, 3)
+        content = {**about, "epochs": epoch.epoch, "seconds": seconds}
         atomic.write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -118,22 +140,28 @@ def _best(epochs: list[Epoch]) -> Epoch:
 
 @contextmanager
 def shared(key: str, cfg: Config) -> Iterator[Trajectory]:
-    """The trajectory `key` in the cache as `cfg.reuse` allows it, and unless that is off this process's alone.
+    """The trajectory `key` in the cache, as `cfg.reuse` allows it; this process's alone where it may have to extend it.
 
-    Another process that is at work on it is waited for: what it trains need not be trained again. One that died
-    has let go of it.
+    Another process that is at work on it is waited for until it has the epochs that `cfg` wants, or has ended: what
+    it trains need not be trained again. One that died has let go of it.
     """
     home = cache.epochs_folder(cfg.cache.dir)
-    kept = Trajectory(home / key, max_gb=cfg.cache.max_gb, takes=cfg.reuse != "off", extends=cfg.reuse == "on")
-    if cfg.reuse == "off":
+    kept = Trajectory(home / key, max_gb=cfg.cache.max_gb, takes=cfg.reuse != "off")
+    if cfg.reuse != "on" or kept.has(cfg.epochs):
+        kept.touch()
         yield kept
         return
-    home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / f"{key}.lock")
-    claim.wait_for(lock, f"Another process is training these very epochs (trajectory {key})")
     try:
-        if (home / key).is_dir():
-            os.utime(home / key)  # the time of its last use
+        home.mkdir(parents=True, exist_ok=True)
+        told = f"Another process is training these very epochs (trajectory {key})"
+        is_alone = claim.wait_for(lock, told, unless=lambda: kept.has(cfg.epochs))
+    except OSError as error:
+        log.warning("Epochs are not kept for other runs (%s): %s", error.strerror or error, home)
         yield kept
+        return
+    try:
+        kept.touch()
+        yield Trajectory(home / key, max_gb=cfg.cache.max_gb, extends=True) if is_alone else kept
     finally:
         lock.release()

@@ -85,6 +85,9 @@ def test_values_of_a_list_may_be_anything(plan, tmp_path):
         ("p.yaml", "- {batch_size: 16\n", [], "cannot be read"),
         ("p.csv", "seed\n1\n", ["repeats=2"], "repeats counts seeds up, and seed is swept as well"),
         ("p.csv", "batch_size\n0\n", [], "batch_size=0 is not allowed"),
+        ("p.csv", "batch_size;epochs\n16;2\n", [], "point 1: .* is not a key and its value"),
+        ("p.csv", 'batch_size\n"16,32"\n', [], "point 1: batch_size=16,32 is several values"),
+        ("p.csv", "seed\n1\n", ["hydra/sweeper=basic"], "are for hydra/sweeper=grid"),
         ("p.csv", "batch_size\n16\n16\n", [], "names a point more than once"),
     ],
 )

@@ -87,10 +87,14 @@ def assert_same_state(one: object, other: object) -> None:
     elif isinstance(one, dict):
         assert one.keys() == other.keys()
         for key in one:
-            if key != "data.workers" and key != "cache.dir":
-                assert_same_state(one[key], other[key])
+            assert_same_state(one[key], other[key])
     else:
         assert one == other
+
+
+def test_a_checkpoint_is_the_same_however_the_run_is_carried_out(run, tmp_path):
+    one = run("one", "reuse=off", "on_error=stop")
+    assert_same(one, run("other", "min_micro_batch=2", f"cache.dir={tmp_path / 'elsewhere'}"))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -219,8 +223,13 @@ def test_an_interrupted_run_goes_on_in_its_folder(run, trained_epochs, monkeypat
         lambda run: (run / "last.pt").unlink(),
         lambda run: (run / "last.pt").write_bytes(b"half"),
         lambda run: (run / "history.csv").unlink(),
+        lambda run: (run / "best.pt").write_bytes(b"half"),
+        lambda run: (run / "summary.json").write_text(""),
     ],
-    ids=["line not written", "line cut", "summary behind", "no last.pt", "last.pt broken", "no history"],
+    ids=[
+        *("line not written", "line cut", "summary behind", "no last.pt", "last.pt broken", "no history"),
+        *("best.pt broken", "summary empty"),
+    ],
 )
 def test_whatever_a_crash_left_the_result_is_the_same(run, monkeypatch, damage):
     whole = run("whole", "reuse=off")

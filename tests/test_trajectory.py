@@ -40,8 +40,9 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path):
     assert (type(found[0].epoch), type(found[0].val_correct)) == (int, int)
     assert found[0].probabilities.dtype == np.float32
     assert (found[0].probabilities == np.eye(2)).all()
-    assert made.state(3)["model"]["w"].tolist() == [3, 3]
-    assert made.best_state(4)["epoch"] == 2, "of equals the first"
+    last, best = made.states(4) or ({}, {})
+    assert last["model"]["w"].tolist() == [4, 4]
+    assert best["epoch"] == 2, "of equals the first"
     assert cache.about(tmp_path / "t") == {"settings": "x", "epochs": 4, "seconds": 6.0}
 
 
@@ -60,6 +61,79 @@ def test_a_broken_epoch_is_trained_again(tmp_path, caplog):
     (tmp_path / "t" / "0003.npz").write_bytes(b"half")
     assert made.usable(3) == 2
     assert "broken epoch 3" in caplog.text
+
+
+def test_a_broken_state_counts_no_more(tmp_path, caplog):
+    made = kept(tmp_path / "t", [0.1, 0.7, 0.3])
+    (tmp_path / "t" / "0003.pt").write_bytes(b"half")
+    assert made.usable(3) == 3
+    assert made.states(3) is None
+    assert "0003.pt is broken" in caplog.text
+    assert made.usable(3) == 2
+    assert made.states(2) is not None
+
+
+def test_epochs_that_no_run_could_take_are_not_kept(tmp_path):
+    Trajectory(tmp_path / "t", max_gb=1, extends=True).append(epoch(2, 0.5), state(2), {})
+    assert not (tmp_path / "t").exists()
+
+
+def test_epochs_whose_states_had_gone_count_once_in_what_they_took(tmp_path):
+    made = kept(tmp_path / "t", [0.1, 0.7, 0.3])
+    made.append(epoch(2, 0.7), state(2), {"settings": "x"})
+    assert cache.about(tmp_path / "t") == {"settings": "x", "epochs": 3, "seconds": 4.5}
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A folder on a disk that can be made read-only, also for root; and what makes it so."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.name == "nt" or os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("mode", ["read", "on"])
+def test_a_cache_that_cannot_be_written_is_read(read_only, compose_config, mode, capsys):
+    folder, lock = read_only
+    kept(folder / "t", [0.1, 0.7])
+    lock()
+    with trajectory.shared("t", compose_config(f"cache.dir={folder}", f"reuse={mode}", "epochs=3")) as found:
+        assert found.usable(3) == 2
+        found.append(epoch(3, 0.5), state(3), {})
+    assert found.usable(3) == 2
+    cache.main(["--dir", str(folder)])
+    assert "1 trajectories" in capsys.readouterr().out
+
+
+def test_a_disk_that_is_full_is_one_warning(read_only, caplog):
+    folder, _ = read_only
+    kept(folder / "t", [0.1] * 30, size=100_000)
+    assert sum("No space left on device" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_nobody_waits_for_epochs_that_are_there(tmp_path, compose_config):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        kept(tmp_path / "t", [0.1, 0.2])
+        began = time.monotonic()
+        with trajectory.shared("t", compose_config(f"cache.dir={tmp_path}", "epochs=2")) as found:
+            assert found.usable(2) == 2
+        assert time.monotonic() - began < 5
+        threading.Timer(1, lambda: kept(tmp_path / "t", [0.1, 0.2, 0.3])).start()
+        with trajectory.shared("t", compose_config(f"cache.dir={tmp_path}", "epochs=3")) as found:
+            assert found.usable(3) == 3, "it is let go as soon as its epochs are there"
+        assert holder.poll() is None
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_reading_alone_adds_nothing(tmp_path):

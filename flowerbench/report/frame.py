@@ -12,7 +12,7 @@ import pandas as pd
 
 from flowerbench.errors import UsageError
 from flowerbench.history import HISTORY
-from flowerbench.identity import NOT_SETTINGS
+from flowerbench.identity import NOT_SETTINGS, is_one_of
 from flowerbench.report import folders, from_mlflow
 from flowerbench.report.record import FACTS, Record
 
@@ -126,7 +126,7 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
     def is_setting(key: str) -> bool:
         if follows_epochs(key) or follows_group(key):
             return False
-        return not any(key == name or key.startswith(f"{name}.") for name in _NOT_SETTINGS)
+        return not is_one_of(key, _NOT_SETTINGS)
 
     differing = [key for key in keys if is_setting(key) and len(values(key)) > 1]
     return [key for key in keys if key in differing or key in named]
