@@ -18,6 +18,7 @@ _ECHO = 2.0  # seconds
 
 _received: list[int] = []
 _holds = 0
+_is_over = False
 _last = -_ECHO
 
 
@@ -39,6 +40,8 @@ def listening() -> Iterator[None]:
         global _last
         if os.getpid() != main_process:
             os._exit(128 + number)
+        if _is_over:
+            return
         is_echo = time.monotonic() - _last < _ECHO
         _last = time.monotonic()
         if is_echo and _received:
@@ -74,6 +77,13 @@ def held() -> Iterator[None]:
         _holds -= 1
     if not _holds:
         check()
+
+
+def ignore() -> None:
+    """From now on no signal raises: the process is ending, and must finish what that takes."""
+    global _is_over
+    _is_over = True
+    _received.clear()
 
 
 def check() -> None:
