@@ -89,40 +89,51 @@ def one_fate() -> Iterator[None]:
         yield
     except BaseException as error:
         interrupt.ignore()  # torchrun sends a signal to those that are left
-        own = _plain(error)
+        own = _explained(error)
         first = _decide(own)
-        if first["rank"] == rank() or not (_is_consequence(own) or is_follower()):
+        if first["rank"] == rank() or not (is_follower() or isinstance(error, RuntimeError | KeyboardInterrupt)):
             raise own from (error if own is not error else error.__cause__)
         if is_follower():
             raise errors.Told(first["code"]) from None
         raise _raised_elsewhere(first) from error
 
 
-def _plain(error: BaseException) -> BaseException:
+def _explained(error: BaseException) -> BaseException:
+    """The error, in words that fit several processes; what the end of another may have caused waits for its reason."""
     import torch
+    import torch.distributed as dist
 
     if isinstance(error, torch.OutOfMemoryError):
         return errors.RunError(
-            f"the device's memory is too small for a batch's share of one of {processes()} processes: "
+            f"the device's memory is too small for the part that one of {processes()} processes has of a batch: "
             "try more of them, a smaller batch_size, image_size or model, or precision=bf16"
         )
-    return error
+    if not isinstance(error, RuntimeError):
+        return error
+    is_cut_off = isinstance(error, dist.DistError) or "gloo" in str(error)
+    deadline = time.monotonic() + _HEARSAY
+    while time.monotonic() < deadline and not _is_decided() and (is_cut_off or interrupt.received() is None):
+        time.sleep(0.05)
+    if is_cut_off:
+        return errors.RunError(f"one of the {processes()} processes was lost")
+    number = interrupt.received()
+    return error if number is None else KeyboardInterrupt(number)
 
 
-def _is_consequence(error: BaseException) -> bool:
-    """Whether the end of another process may be behind the error: a broken connection, or torchrun's signal."""
-    return isinstance(error, RuntimeError | KeyboardInterrupt)
+def _is_decided() -> bool:
+    try:
+        return bool(_store.check([_FATE]))
+    except RuntimeError:  # torchrun is gone
+        return True
 
 
 def _decide(error: BaseException) -> dict[str, Any]:
     """Note why this process ends, unless another has before; what was noted first."""
-    deadline = time.monotonic() + (_HEARSAY if isinstance(error, RuntimeError) else 0)
+    mine = _fate(error)
     try:
-        while not _store.check([_FATE]) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return cast(dict[str, Any], json.loads(_store.compare_set(_FATE, "", json.dumps(_fate(error)))))
-    except RuntimeError:  # torchrun itself is gone
-        return _fate(error)
+        return cast(dict[str, Any], json.loads(_store.compare_set(_FATE, "", json.dumps(mine))))
+    except RuntimeError:  # torchrun is gone
+        return mine
 
 
 def _fate(error: BaseException) -> dict[str, Any]:

@@ -40,14 +40,12 @@ def listening() -> Iterator[None]:
         global _last
         if os.getpid() != main_process:
             os._exit(128 + number)
-        if _is_over:
-            return
         is_echo = time.monotonic() - _last < _ECHO
         _last = time.monotonic()
         if is_echo and _received:
             return
         _received.append(number)
-        if not _holds:
+        if not _holds and not _is_over:
             raise KeyboardInterrupt(number)
 
     before = {}
@@ -80,13 +78,19 @@ def held() -> Iterator[None]:
 
 
 def ignore() -> None:
-    """From now on no signal raises: the process is ending, and must finish what that takes."""
+    """From now on a signal is remembered, and never raises: the process is ending, and must finish what that takes."""
     global _is_over
     _is_over = True
-    _received.clear()
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when the same signal ends its workers
+
+
+def received() -> int | None:
+    """The signal that came last, if one came."""
+    return _received[-1] if _received else None
 
 
 def check() -> None:
     """Raise KeyboardInterrupt once more where one was raised and lost, in a callback of a C library for example."""
-    if _received:
+    if _received and not _is_over:
         raise KeyboardInterrupt(_received[-1])
