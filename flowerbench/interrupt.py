@@ -45,6 +45,9 @@ def listening() -> Iterator[None]:
         if is_echo and _received:
             return
         _received.append(number)
+        # A signal to a whole group ends torch's workers, too; that torch raises an error for them is no help now.
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, lambda *_: None)
         if not _holds and not _is_over:
             raise KeyboardInterrupt(number)
 
@@ -81,8 +84,6 @@ def ignore() -> None:
     """From now on a signal is remembered, and never raises: the process is ending, and must finish what that takes."""
     global _is_over
     _is_over = True
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when the same signal ends its workers
 
 
 def received() -> int | None:
