@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from flowerbench import distributed
+from flowerbench import distributed, torchrun
 from flowerbench.config import Config, Data
 from flowerbench.data.augment import model_seed
 from flowerbench.data.batches import Batches
@@ -189,7 +189,7 @@ def fit(
     """
     for number in range(after + 1, cfg.epochs + 1):
         started = time.perf_counter()
-        torch.manual_seed(model_seed(cfg.seed, number, distributed.rank()))
+        torch.manual_seed(model_seed(cfg.seed, number, torchrun.rank()))
         lr = float(optimizer.param_groups[0]["lr"])
         try:
             train_loss, train_accuracy = train_epoch(

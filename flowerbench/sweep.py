@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowerbench import checks, distributed, drive, errors, place, points, store
+from flowerbench import checks, distributed, drive, errors, place, points, store, torchrun
 from flowerbench.identity import safe_name
 
 
@@ -69,7 +69,7 @@ class Sweep(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run, and give it the folder that it has begun in, or one of its own."""
         with _nothing_goes_on_after_an_error():
-            if distributed.is_follower():
+            if torchrun.is_follower():
                 place.of_follower(config)
                 return
             settings = points.without_hydra(config)
@@ -86,7 +86,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every point; only then choose the sweep's folder and begin, or go on."""
         with _nothing_goes_on_after_an_error():
-            if distributed.processes() > 1:
+            if torchrun.processes() > 1:
                 raise errors.UsageError("torchrun shares out one run: leave out --multirun, or torchrun")
             varying, planned = points.plan(config)
             folder = None if config.dry_run else place.of_sweep(config, planned)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import config, distributed, drive, errors, guard, identity, interrupt, search, sweep
+from flowerbench import config, distributed, drive, errors, guard, identity, interrupt, search, sweep, torchrun
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
         EpochBar(cfg.epochs) as bar,
-        distributed.one_fate(),
+        torchrun.one_fate(),
     ):
         distributed.from_main()
         made = prepare(cfg)
@@ -129,7 +129,7 @@ def follow(cfg: config.Config) -> None:
     def on_batch(part: str, done: int, total: int) -> None:
         interrupt.check()
 
-    with distributed.one_fate():
+    with torchrun.one_fate():
         distributed.from_main()  # until it has decided to train
         made = prepare(cfg)
         if state := distributed.from_main():
@@ -147,7 +147,7 @@ config.register()
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
 def run(cfg: DictConfig) -> float | None:
     """One run, called by Hydra: a point of a sweep has a process of its own, whatever launched it."""
-    if distributed.is_follower():
+    if torchrun.is_follower():
         follow(cast(config.Config, cfg))
         return None
     return (guard.point if sweep.is_point() else guard.single)(train, cfg, sweep.this_run())
@@ -157,7 +157,7 @@ def main() -> None:
     """The command `python -m flowerbench.train`."""
     # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with distributed.command(), errors.leave_politely(), interrupt.listening(), drive.summed_up():
+    with torchrun.command(), errors.leave_politely(), interrupt.listening(), drive.summed_up():
         run()
 
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import torch
 
-from flowerbench import distributed, errors
+from flowerbench import distributed, errors, torchrun
 from flowerbench.data import augment
 from tests.conftest import write_photos
 
@@ -41,7 +41,7 @@ def photos(tmp_path_factory) -> str:
 
 
 @contextmanager
-def torchrun(cwd: Path, *arguments: str, processes: int = 2, **more: str) -> Iterator[subprocess.Popen[str]]:
+def started(cwd: Path, *arguments: str, processes: int = 2, **more: str) -> Iterator[subprocess.Popen[str]]:
     """A training command under torchrun, on its way; at the end nothing of it is left."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     process = subprocess.Popen(
@@ -68,7 +68,7 @@ def trained(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a training command under torchrun to its end."""
 
     def run(*arguments: str, processes: int = 2, **more: str) -> subprocess.CompletedProcess[str]:
-        with torchrun(tmp_path, *arguments, processes=processes, **more) as process:
+        with started(tmp_path, *arguments, processes=processes, **more) as process:
             out, err = process.communicate(timeout=200)
         return subprocess.CompletedProcess([], process.returncode, out, err)
 
@@ -204,7 +204,7 @@ def ranks(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_in_the_middle_it_goes_on_to_the_same_numbers(trained, tmp_path, photos, whom, number):
     command = [photos, *TINY, "epochs=40", "data.workers=1", "hydra.run.dir=cut", "reuse=off"]
-    with torchrun(tmp_path, *command) as process:
+    with started(tmp_path, *command) as process:
         wait_for_epochs(tmp_path / "cut", 3)
         main, follower = ranks(process)
         (process if whom == "torchrun" else main if whom == "main" else follower).send_signal(number)
@@ -227,7 +227,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_numbers(trained, tmp_path,
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_is_killed_ends_all_and_loses_no_epoch(trained, tmp_path, photos, lost):
     command = [photos, *TINY, "epochs=40", "data.workers=1", "hydra.run.dir=cut", "reuse=off"]
-    with torchrun(tmp_path, *command) as process:
+    with started(tmp_path, *command) as process:
         wait_for_epochs(tmp_path / "cut", 3)
         both = ranks(process)
         both[lost].kill()
@@ -317,7 +317,7 @@ def second_of_three(monkeypatch):
 def test_each_process_takes_its_part(second_of_three):
     assert list(distributed.own(range(8))) == [1, 4, 7]
     assert list(distributed.own([0])) == []
-    assert distributed.is_follower()
+    assert torchrun.is_follower()
     assert distributed.device_name("cuda") == "cuda:1"
     assert distributed.device_name("cpu") == "cpu"
 
@@ -325,7 +325,7 @@ def test_each_process_takes_its_part(second_of_three):
 def test_variables_of_others_are_no_torchrun(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "1")
-    assert distributed.processes() == 1
+    assert torchrun.processes() == 1
     assert distributed.own([1, 2, 3]) == [1, 2, 3]
 
 

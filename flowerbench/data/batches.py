@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flowerbench import distributed, launchers
+from flowerbench import distributed, launchers, torchrun
 from flowerbench.config import Data
 from flowerbench.data import augment, images
 from flowerbench.data.sources import Photos
@@ -120,7 +120,7 @@ class Batches:
     def val(self, epoch: int, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation batches in the order of `indices`: clean, or augmented afresh each epoch as in the paper."""
         table = augment.table(self._seed, epoch, self._total) if self._augment_validation else None
-        size = -(-self._batch_size // distributed.processes())
+        size = -(-self._batch_size // torchrun.processes())
         return self._run(self._chunks(np.asarray(distributed.own(indices)), table, size))
 
     def _chunks(self, indices: np.ndarray, table: np.ndarray | None, size: int) -> list[Sequence[Item]]:
