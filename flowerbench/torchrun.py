@@ -18,7 +18,7 @@ from flowerbench import errors, interrupt, launchers
 _TIMEOUT = timedelta(days=30)
 # How long after a broken connection it may take to hear why.
 _HEARSAY = 3.0  # seconds
-_FATE = "flowerbench/fate"
+_FATE = "fate"
 
 # What the processes tell each other by, apart from their tensors: torchrun keeps it, so it outlives each of them.
 _store: Any = None
@@ -47,13 +47,16 @@ def command() -> Iterator[None]:
         return
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     global _store
     # As a launcher's points do, the processes of one machine share its cores.
     cores = launchers.machine_cores() // int(os.environ["LOCAL_WORLD_SIZE"])
     os.environ.setdefault(launchers.CORES, str(max(1, cores)))
-    _store, number, count = next(rendezvous("env://"))
+    store, number, count = next(rendezvous("env://"))
+    # With --max-restarts torchrun tries again; what an earlier try came to is past.
+    _store = PrefixStore(f"flowerbench/{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=_store, rank=number, world_size=count, timeout=_TIMEOUT)
     with ExitStack() as stack:
