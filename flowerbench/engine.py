@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -17,11 +18,14 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from flowerbench import distributed, torchrun
 from flowerbench.config import Config, Data
 from flowerbench.data.augment import model_seed
 from flowerbench.data.batches import Batches
 from flowerbench.data.split import Split
 from flowerbench.errors import RunError, UsageError
+
+log = logging.getLogger(__name__)
 
 # Part of what epochs in the cache are known by: to be raised when a change of ours changes a number.
 VERSION = 1
@@ -70,8 +74,10 @@ class Placement:
 def pick_device(name: str, deterministic: bool = False) -> torch.device:
     """The device that `name` means: auto is CUDA, else MPS, else the CPU. Raises UsageError when it is not there.
 
-    With `deterministic` torch is told to use algorithms that repeat to the bit, wherever it has such.
+    Where several processes share a run, a GPU of this one's own. With `deterministic` torch is told to use algorithms
+    that repeat to the bit, wherever it has such.
     """
+    name = distributed.device_name(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -80,6 +86,8 @@ def pick_device(name: str, deterministic: bool = False) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise UsageError(f"device={name} cannot be used here ({reason}): use device=auto or device=cpu") from error
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if device.type != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
@@ -88,6 +96,8 @@ def pick_device(name: str, deterministic: bool = False) -> torch.device:
 
 def place(model: nn.Module, device: torch.device, precision: str, data: Data) -> Placement:
     """Move the model to the device, in channels-last layout, which convolutions on CPU and CUDA prefer."""
+    if note := distributed.share_batch_norm(model, device):
+        log.info(note)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean, std = (torch.tensor(list(values), device=device).view(1, 3, 1, 1) for values in (data.mean, data.std))
     return Placement(device, precision, mean, std)
@@ -103,6 +113,8 @@ def train_epoch(
 ) -> tuple[float, float]:
     """Take one optimiser step per batch; the mean cross-entropy and accuracy over the photos, as they were seen.
 
+    Where several processes share a run, the batches are this one's parts, and the numbers those of all.
+
     With `micro_batch` a batch goes through the model in parts of so many photos at most, whose gradients add up to
     the batch's; batch norm sees the parts. Raises RunError when a loss is not finite.
     """
@@ -110,23 +122,26 @@ def train_epoch(
     total, correct, photos = 0.0, 0, 0
     for step, (images, labels) in enumerate(batches, start=1):
         optimizer.zero_grad(set_to_none=True)
+        whole = distributed.total(len(labels))
         size = micro_batch or len(labels)
         value = 0.0
         for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
             targets = targets.to(placement.device, non_blocking=True)
             with placement.autocast():
                 logits = model(placement.inputs(part))
-                loss = F.cross_entropy(logits, targets) * (len(targets) / len(labels))
-            value += loss.item()
+                # A process may have no photo of a last batch, but must take part in the step.
+                mean = F.cross_entropy(logits, targets) if len(targets) else logits.sum()
+                loss = mean * (len(targets) / whole)
+            value += distributed.total(loss.item())
             if not math.isfinite(value):
                 raise RunError(f"the training loss became {value} at step {step}: try a smaller optim.lr")
-            loss.backward()  # type: ignore[no-untyped-call]
+            distributed.scaled(loss).backward()  # type: ignore[no-untyped-call]
             correct += int((logits.argmax(1) == targets).sum())
         optimizer.step()
-        total += value * len(labels)
-        photos += len(labels)
+        total += value * whole
+        photos += whole
         on_batch(photos)
-    return total / photos, correct / photos
+    return total / photos, distributed.total(correct) / photos
 
 
 @torch.inference_mode()
@@ -155,8 +170,8 @@ def evaluate(
             correct += int((logits.argmax(1) == targets).sum())
             probabilities.append(logits.softmax(1).cpu())
         on_batch(sum(len(p) for p in probabilities))
-    stacked: NDArray[np.float32] = torch.cat(probabilities).numpy()
-    return total / len(stacked), correct, stacked
+    stacked: NDArray[np.float32] = distributed.gathered(probabilities).numpy()
+    return distributed.total(total) / len(stacked), distributed.total(correct), stacked
 
 
 def fit(
@@ -180,22 +195,23 @@ def fit(
     """
     for number in range(after + 1, cfg.epochs + 1):
         started = time.perf_counter()
-        torch.manual_seed(model_seed(cfg.seed, number))
+        torch.manual_seed(model_seed(cfg.seed, number, torchrun.rank()))
         lr = float(optimizer.param_groups[0]["lr"])
         try:
             train_loss, train_accuracy = train_epoch(
-                model,
+                distributed.parallel(model),
                 batches.train(number, split.train),
                 optimizer,
                 placement,
                 lambda done: on_batch("train", done, len(split.train)),
                 micro_batch,
             )
+            distributed.average_batch_norm(model)
             val_loss, correct, probabilities = evaluate(
                 model,
                 batches.val(number, split.val),
                 placement,
-                lambda done: on_batch("val", done, len(split.val)),
+                lambda done: on_batch("val", done, len(distributed.own(split.val))),
                 micro_batch,
             )
         except RunError as error:

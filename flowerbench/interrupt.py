@@ -18,6 +18,7 @@ _ECHO = 2.0  # seconds
 
 _received: list[int] = []
 _holds = _depth = 0
+_is_over = False
 _last = -_ECHO
 
 
@@ -44,7 +45,10 @@ def listening() -> Iterator[None]:
         if is_echo and _received:
             return
         _received.append(number)
-        if not _holds:
+        # A signal to a whole group ends torch's workers, too; that torch raises an error for them is no help now.
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, lambda *_: None)
+        if not _holds and not _is_over:
             raise KeyboardInterrupt(number)
 
     before = {}
@@ -80,7 +84,18 @@ def held() -> Iterator[None]:
         check()
 
 
+def ignore() -> None:
+    """From now on a signal is remembered, and never raises: the process is ending, and must finish what that takes."""
+    global _is_over
+    _is_over = True
+
+
+def received() -> int | None:
+    """The signal that came last, if one came."""
+    return _received[-1] if _received else None
+
+
 def check() -> None:
     """Raise KeyboardInterrupt once more where one was raised and lost, in a callback of a C library for example."""
-    if _received:
+    if _received and not _is_over:
         raise KeyboardInterrupt(_received[-1])

@@ -33,6 +33,14 @@ def of_run(cfg: DictConfig, settings: DictConfig) -> None:
     _set(cfg, "run", earlier_run(cfg, settings) or _numbered(wanted, "run"))
 
 
+def of_follower(cfg: DictConfig) -> None:
+    """Let Hydra make no folder, and no log, for a process that only computes."""
+    with read_write(cfg), open_dict(cfg):
+        cfg.hydra.run.dir = "."
+        cfg.hydra.output_subdir = None
+        cfg.hydra.job_logging = {"version": 1, "root": None}
+
+
 def earlier_run(cfg: DictConfig, settings: DictConfig) -> Path | None:
     """The newest run of these settings beside the one that is to be made, unless a process is at work on it."""
     wanted = Path(OmegaConf.select(cfg, "hydra.run.dir"))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 import flowerbench
-from flowerbench import engine, identity, model
+from flowerbench import engine, identity, model, torchrun
 from flowerbench.config import Config
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
@@ -40,6 +40,8 @@ def computation(
     else:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         place = [name, "deterministic" if cfg.deterministic else "not deterministic"]
+    if torchrun.processes() > 1:
+        place.append(f"{torchrun.processes()} processes")
     versions = {name: metadata.version(name) for name in _PACKAGES if name != "mlflow"}
     return {"engine": engine.VERSION, "computed_on": ", ".join(place), "micro_batch": micro_batch, **versions}
 

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowerbench import checks, drive, errors, launchers, place, points, store
+from flowerbench import checks, distributed, drive, errors, launchers, place, points, store, torchrun
 from flowerbench.identity import safe_name
 
 
@@ -73,9 +73,13 @@ class Sweep(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run, and give it the folder that it has begun in, or one of its own."""
         with _nothing_goes_on_after_an_error():
+            if torchrun.is_follower():
+                place.of_follower(config)
+                return
             settings = points.without_hydra(config)
             _stay_here(config)
             checks.check(settings)
+            distributed.check(settings)
             for key, value in (("points", settings.points), ("repeats", settings.repeats > 1)):
                 if value:
                     raise errors.UsageError(f"{key}={settings[key]} makes several runs: add --multirun")
@@ -87,6 +91,8 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every point; only then choose the sweep's folder and begin, or go on."""
         with _nothing_goes_on_after_an_error():
+            if torchrun.processes() > 1:
+                raise errors.UsageError("torchrun shares out one run: leave out --multirun, or torchrun")
             if launchers.is_serial(config.hydra.launcher) and not config.dry_run:
                 drive.warm_up(config)  # while this process is at the plan
             _stay_here(config)

@@ -9,7 +9,7 @@ from typing import cast
 import hydra
 from omegaconf import DictConfig
 
-from flowerbench import closing, config, errors, guard, identity, interrupt, search, sweep
+from flowerbench import closing, config, distributed, errors, guard, identity, interrupt, search, sweep, torchrun
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     Epochs that are on disk already, in the folder or in the cache, are taken from there. With `micro_batch` a batch
     goes through the model in parts of so many photos.
     """
-    import torch
-    from hydra.utils import instantiate
-
-    from flowerbench import engine, model, provenance, resume, store, tracking, trajectory
-    from flowerbench.data import augment, batches, sources, split
+    from flowerbench import assembly, provenance, resume, store, tracking, trajectory
     from flowerbench.progress import EpochBar
 
     params = identity.flat(cast(DictConfig, cfg))
@@ -34,21 +30,12 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
         EpochBar(cfg.epochs, is_shown=run.is_alone) as bar,
+        torchrun.one_fate(),
     ):
-        photos = sources.load(cfg.data)
-        parts = split.split(photos, cfg.data)
-        device = engine.pick_device(cfg.device, cfg.deterministic)
-
-        torch.manual_seed(augment.model_seed(cfg.seed, 0))
-        network = model.build(cfg.model, len(photos.classes), cfg.image_size)
-        placement = engine.place(network, device, cfg.precision, cfg.data)
-        optimizer = errors.blamed_on("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
-        scheduler = errors.blamed_on("schedule", instantiate, cfg.schedule, _args_=[optimizer])
-        stream = batches.Batches(
-            photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed, device=device
-        )
-
-        facts = provenance.facts(cfg, photos, parts, network, device, micro_batch)
+        distributed.from_main()  # other processes of one run begin when this one does
+        made = assembly.assemble(cfg)
+        photos, parts = made.photos, made.parts
+        facts = provenance.facts(cfg, photos, parts, made.network, made.device, micro_batch)
         tracker.data(cfg.data.name, parts.fingerprint)
         log.info(provenance.opening_line(facts))
 
@@ -57,20 +44,16 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             bar(part, done, total)
 
         with trajectory.shared(facts["trajectory"], cfg) as kept:
-            if state := resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts):
-                for part, name in ((network, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
-                    part.load_state_dict(state[name])
+            state = resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts)
+            if state := distributed.from_main(state):
+                made.load(state)
             tracker.go_on(folder.rows)
             report = search.reporter(cfg.search, cfg.epochs)
             for row in folder.rows:
                 report(row)
             tracker.tag(provenance.tags(folder.facts))
-            for epoch in engine.fit(
-                *(network, optimizer, scheduler, stream, parts, placement, cfg, on_batch),
-                after=folder.epochs_done,
-                micro_batch=micro_batch,
-            ):
-                state = provenance.state(epoch, network, optimizer, scheduler, photos, params)
+            for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
+                state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
                 kept.append(epoch, state, provenance.about(cfg, facts))
                 is_best = folder.record(epoch, state, photos, parts)
                 tracker.log(folder.rows[-1])
@@ -83,12 +66,28 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     return best["val_accuracy"]
 
 
+def follow(cfg: config.Config) -> None:
+    """Train along with the main process, which records what comes of it: what torchrun's other processes do."""
+    from flowerbench import assembly
+
+    with torchrun.one_fate():
+        distributed.from_main()  # until it has decided to train
+        made = assembly.assemble(cfg)
+        if state := distributed.from_main():
+            made.load(state)
+        for _ in made.epochs(cfg, lambda *_: interrupt.check(), after=int(state["epoch"]) if state else 0):
+            pass
+
+
 config.register()
 
 
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
 def run(cfg: DictConfig) -> float | None:
     """One run, called by Hydra: a point of a sweep has a process of its own, whatever launched it."""
+    if torchrun.is_follower():
+        follow(cast(config.Config, cfg))
+        return None
     return (guard.point if sweep.is_point() else guard.single)(train, cfg, sweep.this_run())
 
 
@@ -96,7 +95,7 @@ def main() -> None:
     """The command `python -m flowerbench.train`."""
     # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with errors.leave_politely(), interrupt.listening(), closing.summed_up():
+    with torchrun.command(), errors.leave_politely(), interrupt.listening(), closing.summed_up():
         run()
 
 

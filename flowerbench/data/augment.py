@@ -32,9 +32,9 @@ _JITTER_ORDERS = tuple(itertools.permutations(range(3)))
 _AUGMENTATION, _ORDER_OF_PHOTOS, _MODEL = range(3)
 
 
-def generator(use: int, seed: int, epoch: int) -> np.random.Generator:
-    """The random numbers of one use in one epoch; the same on every machine (NumPy's Philox, seeded by all three)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([use, seed, epoch])))
+def generator(use: int, seed: int, epoch: int, *more: int) -> np.random.Generator:
+    """The random numbers of one use in one epoch; the same on every machine (NumPy's Philox, seeded by all these)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([use, seed, epoch, *more])))
 
 
 def table(seed: int, epoch: int, photos: int) -> NDArray[np.float64]:
@@ -47,9 +47,12 @@ def order(seed: int, epoch: int, photos: int) -> NDArray[np.int64]:
     return generator(_ORDER_OF_PHOTOS, seed, epoch).permutation(photos)
 
 
-def model_seed(seed: int, epoch: int) -> int:
-    """The seed of what the model itself draws in an epoch (dropout); epoch 0 is the new head's weights."""
-    return int(generator(_MODEL, seed, epoch).integers(2**63))
+def model_seed(seed: int, epoch: int, process: int = 0) -> int:
+    """The seed of what the model itself draws in an epoch (dropout); epoch 0 is the new head's weights.
+
+    Where several processes share a run, each draws its own.
+    """
+    return int(generator(_MODEL, seed, epoch, *([process] if process else [])).integers(2**63))
 
 
 def augmented(image: Image.Image, row: Row, image_size: int, spec: Augmentation) -> Image.Image:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flowerbench import launchers
+from flowerbench import distributed, launchers, torchrun
 from flowerbench.config import Data
 from flowerbench.data import augment, images
 from flowerbench.data.sources import Photos
@@ -69,6 +69,8 @@ class _Plan:
 class Batches:
     """Training and validation batches of (images, labels): uint8 (n, 3, size, size) and int64 (n,).
 
+    Where several processes share a run, this one's part of them; of a last, small batch that may be nothing.
+
     Nothing depends on worker count, start method or what ran before: an epoch's order and augmentation are
     functions of (seed, epoch, photo).
     """
@@ -85,6 +87,10 @@ class Batches:
         start_method: str | None = None,
     ) -> None:
         self._total, self._batch_size, self._seed = len(photos), batch_size, seed
+        self._nothing = (
+            torch.empty((0, 3, image_size, image_size), dtype=torch.uint8),
+            torch.empty(0, dtype=torch.int64),
+        )
         self._augment_validation = cfg.validation == "augmented"
         workers = min(8, launchers.cores()) if cfg.workers is None else cfg.workers
         self._plan = _Plan()
@@ -106,20 +112,22 @@ class Batches:
         A last batch of a single photo is left out (unless every batch is one): batch norm cannot learn from it.
         """
         shuffled = np.asarray(indices)[augment.order(self._seed, epoch, len(indices))]
-        chunks = self._chunks(shuffled, augment.table(self._seed, epoch, self._total))
+        chunks = self._chunks(shuffled, augment.table(self._seed, epoch, self._total), self._batch_size)
         if len(chunks) > 1 and len(chunks[-1]) == 1 < self._batch_size:
             chunks.pop()
-        return self._run(chunks)
+        return self._run([distributed.own(chunk) for chunk in chunks])
 
     def val(self, epoch: int, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation batches in the order of `indices`: clean, or augmented afresh each epoch as in the paper."""
         table = augment.table(self._seed, epoch, self._total) if self._augment_validation else None
-        return self._run(self._chunks(np.asarray(indices), table))
+        size = -(-self._batch_size // torchrun.processes())
+        return self._run(self._chunks(np.asarray(distributed.own(indices)), table, size))
 
-    def _chunks(self, indices: np.ndarray, table: np.ndarray | None) -> list[list[Item]]:
+    def _chunks(self, indices: np.ndarray, table: np.ndarray | None, size: int) -> list[Sequence[Item]]:
         items: list[Item] = [(int(index), None if table is None else table[index]) for index in indices]
-        return [items[start : start + self._batch_size] for start in range(0, len(items), self._batch_size)]
+        return [items[start : start + size] for start in range(0, len(items), size)]
 
-    def _run(self, chunks: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
-        self._plan.batches = chunks
-        return iter(self._loader)
+    def _run(self, chunks: list[Sequence[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+        self._plan.batches = [chunk for chunk in chunks if chunk]
+        loaded = iter(self._loader)
+        return loaded if all(chunks) else (next(loaded) if chunk else self._nothing for chunk in chunks)
