@@ -80,8 +80,11 @@ def one_fate() -> Iterator[None]:
     if processes() == 1:
         yield
         return
+    import torch.distributed as dist
+
     try:
         yield
+        dist.barrier()  # else one might leave while another is in a last exchange with it
     except BaseException as error:
         interrupt.ignore()  # torchrun sends a signal to those that are left
         own = _explained(error)

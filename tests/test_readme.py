@@ -65,8 +65,8 @@ def test_the_commands(tmp_path):
         words = shlex.split(command)
         if words[:3] == ["python", "-m", "flowerbench"] or "experiment=paper" in words:
             continue  # the checks run the first two, test_real_photos.py the last
-        if ELSEWHERE & set(words):
-            continue  # tests/clusters
+        if ELSEWHERE & set(words) or words[0] == "torchrun":
+            continue  # tests/clusters, test_distributed.py
         if words == ["mlflow", "ui"]:
             look_at_mlflow(tmp_path, environment)
         else:
@@ -88,6 +88,13 @@ def test_the_commands(tmp_path):
 
 # On a cluster, which tests/clusters bring up; they name the same settings.
 ELSEWHERE = {"hydra/launcher=slurm", "hydra/launcher=ray_cluster"}
+
+
+def test_the_command_for_several_gpus_is_the_one_that_is_tested():
+    (command,) = (shlex.split(command) for command in COMMANDS if command.startswith("torchrun"))
+    tests = (ROOT / "tests" / "test_distributed.py").read_text(encoding="utf-8")
+    assert command[1:3] == ["--standalone", "--nproc_per_node=2"]
+    assert '"--standalone", f"--nproc_per_node={processes}"' in tests
 
 
 def test_the_commands_for_clusters_are_those_that_are_run_on_one():

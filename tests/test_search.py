@@ -129,6 +129,7 @@ def test_a_trial_that_is_pruned_or_fails_does_not_stop_the_search(flowerbench, t
     assert "no trial of the search came to its end" in done.stderr
 
 
+@pytest.mark.long
 def test_mistakes_are_one_line_and_leave_no_folder(flowerbench, tmp_path, command):
     for mistake, told in (
         (["batch_size=8"], "nothing to search over: give a key several values"),
@@ -145,6 +146,7 @@ def test_mistakes_are_one_line_and_leave_no_folder(flowerbench, tmp_path, comman
     assert not (tmp_path / "multirun").exists()
 
 
+@pytest.mark.long
 def test_a_study_is_of_one_search(flowerbench, tmp_path, command):
     other = optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path / 'optuna.db'}", direction="maximize")
     other.set_user_attr("flowerbench.settings", {"space": {}, "constant": ["epochs=2"]})

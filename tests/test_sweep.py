@@ -80,6 +80,7 @@ def test_a_point_that_fails_does_not_stop_the_others_and_stays_visible(flowerben
     assert "loss became" in (sweep / "optim.lr-1e+30" / "train.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
     import signal
     import time
