@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -104,10 +104,10 @@ def identity_of(settings: DictConfig) -> str:
 def _is_same_sweep(cfg: DictConfig, folder: Path, planned: Sequence[Point]) -> bool:
     try:
         plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        points: list[dict[str, Any]] = plan["points"]
+        points = sorted((str(point["folder"]), str(point.get("settings"))) for point in plan["points"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    if cfg.on_done != "skip" or sorted(map(str, points)) != sorted(str(point.record) for point in planned):
+    if cfg.on_done != "skip" or points != sorted((point.folder, point.settings) for point in planned):
         return False
     if not planned and plan.get("command") != identity.command(cfg):
         return False

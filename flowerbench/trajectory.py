@@ -35,6 +35,7 @@ class Trajectory:
         self._max_bytes = max_gb * 1e9
         self._takes = takes
         self._extends = extends
+        self._broken: set[int] = set()
 
     def usable(self, upto: int) -> int:
         """How many epochs, of the first `upto`, a run can take: the last needs its state, and so does the best."""
@@ -60,7 +61,7 @@ class Trajectory:
     def states(self, upto: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Model, optimiser and schedule as they were after the epoch `upto`, and after the best up to it.
 
-        None where a file is broken, or gone since; a broken one is removed, and the epoch counts no more.
+        None where a file is broken, or gone since; then that epoch counts no more.
         """
         found = []
         for number in (upto, _best(self.epochs(upto)).epoch):
@@ -68,7 +69,8 @@ class Trajectory:
                 found.append(checkpoint.load(self._state_file(number)))
             except (OSError, ValueError) as error:
                 log.warning("Kept epochs cannot be used: %s", error)
-                with contextlib.suppress(OSError):
+                self._broken.add(number)
+                with contextlib.suppress(OSError):  # so that a later run keeps a whole one
                     self._state_file(number).unlink(missing_ok=True)
                 return None
         return found[0], found[1]
@@ -98,7 +100,7 @@ class Trajectory:
         return self._folder / f"{epoch:04}.pt"
 
     def _has_state(self, epoch: int) -> bool:
-        return self._state_file(epoch).is_file()
+        return epoch not in self._broken and self._state_file(epoch).is_file()
 
     def _write_epoch(self, epoch: Epoch) -> None:
         import numpy as np
