@@ -113,12 +113,14 @@ def tags(known: Mapping[str, Any]) -> dict[str, str]:
 
 def opening_line(known: Mapping[str, Any]) -> str:
     """One line on what is about to happen: device, photos per class, parts, trainable parameters."""
+    # Whether a run repeats to the bit is no question on the CPU.
+    device = known["device"] if known["device"] == "cpu" else f"{known['device']} ({known['computed_on']})"
     classes = list(known["classes"].items())
     shown = ", ".join(f"{name} {count}" for name, count in classes[:10])
     more = f" and {len(classes) - 10} more classes" if len(classes) > 10 else ""
     skipped = f", {known['skipped']} unreadable left out" if known["skipped"] else ""
     return (
-        f"{known['device']} {known['precision']} | {sum(known['classes'].values())} photos ({shown}{more}{skipped}) | "
+        f"{device} {known['precision']} | {sum(known['classes'].values())} photos ({shown}{more}{skipped}) | "
         f"{known['train_total']} train, {known['val_total']} validation ({known['protocol']}) | "
         f"{known['model']}: {known['trainable_parameters']:,} parameters train"
     )

@@ -63,8 +63,12 @@ def test_the_wheel_holds_the_package_and_its_configuration_and_nothing_else(whee
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = {f"flowerbench/{path.relative_to(ROOT / 'flowerbench').as_posix()}" for path in _files("flowerbench")}
     settings = {f"flowerbench/conf/{path.relative_to(ROOT / 'conf').as_posix()}" for path in _files("conf")}
+    plugins = {
+        f"hydra_plugins/{path.relative_to(ROOT / 'hydra_plugins').as_posix()}" for path in _files("hydra_plugins")
+    }
     assert "flowerbench/conf/config.yaml" in settings
-    assert shipped == package | settings
+    assert "hydra_plugins/flowerbench/grid_sweeper.py" in plugins
+    assert shipped == package | settings | plugins
 
 
 def _files(folder: str) -> list[Path]:
