@@ -14,6 +14,7 @@ from flowerbench import engine, errors, model
 from flowerbench.config import Config
 from flowerbench.data import augment, sources, split
 from flowerbench.data.batches import Batches
+from flowerbench.placement import Placement, pick_device, place
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Assembly:
     parts: split.Split
     stream: Batches
     device: torch.device
-    placement: engine.Placement
+    placement: Placement
     network: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: Any
@@ -49,11 +50,11 @@ def assemble(cfg: Config) -> Assembly:
     """Photos → split → model → optimiser, schedule → batches, as `cfg` has them. Raises UsageError for a misfit."""
     photos = sources.load(cfg.data)
     parts = split.split(photos, cfg.data)
-    device = engine.pick_device(cfg.device, cfg.deterministic)
+    device = pick_device(cfg.device, cfg.deterministic)
 
     torch.manual_seed(augment.model_seed(cfg.seed, 0))
     network = model.build(cfg.model, len(photos.classes), cfg.image_size)
-    placement = engine.place(network, device, cfg.precision, cfg.data)
+    placement = place(network, device, cfg.precision, cfg.data)
     optimizer = errors.blamed_on("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
     scheduler = errors.blamed_on("schedule", instantiate, cfg.schedule, _args_=[optimizer])
     stream = Batches(

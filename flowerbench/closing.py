@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flowerbench import atomic, errors, store
+from flowerbench import atomic, errors, summaries
 from flowerbench.drive import OVER, Drive, driven
 
 
@@ -33,10 +33,10 @@ def summed_up() -> Iterator[None]:
 def _results(drive: Drive) -> dict[str, dict[str, Any]]:
     """The summary of every point by its folder, empty for one not begun; of a search the trials of this command."""
     if drive.planned:
-        return {point.folder: store.summary(drive.folder / point.folder) for point in drive.planned}
+        return {point.folder: summaries.read(drive.folder / point.folder) for point in drive.planned}
     begun = (drive.folder / "sweep.json").stat().st_mtime
     files = [file for file in drive.folder.rglob("summary.json") if file.stat().st_mtime >= begun]
-    return {file.parent.relative_to(drive.folder).as_posix(): store.summary(file.parent) for file in files}
+    return {file.parent.relative_to(drive.folder).as_posix(): summaries.read(file.parent) for file in files}
 
 
 def _sum_up(drive: Drive, status: str) -> None:

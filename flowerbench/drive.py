@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import BaseFileLock, Timeout
 from omegaconf import DictConfig
 
-from flowerbench import atomic, claim, errors, identity, isolation, store
+from flowerbench import atomic, claim, errors, identity, isolation, summaries
 from flowerbench.points import Point, quoted
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
             (folder / "sweep.json").unlink()  # the corrected command may want the same folder
         lock.release()
         raise
-    before = {point.folder: store.summary(folder / point.folder) for point in planned}
+    before = {point.folder: summaries.read(folder / point.folder) for point in planned}
     driven.append(Drive(folder, name, planned, config, lock, before=before))
     if any(before.values()):
         done = sum(found.get("status") in OVER for found in before.values())
@@ -112,7 +112,7 @@ def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
             tries.update({point.folder: _TRIES for point in batch})
     for point in drive.planned:
         folder = drive.folder / point.folder
-        if store.summary(folder).get("status") == "RUNNING" and not claim.is_at_work(folder):
+        if summaries.read(folder).get("status") == "RUNNING" and not claim.is_at_work(folder):
             end_what_died(folder, "FAILED", "its process was lost")
     return returned
 
@@ -136,7 +136,7 @@ def in_order(planned: Sequence[Point]) -> list[Point]:
 def _is_to_run(drive: Drive, point: Point, tries: int) -> bool:
     if tries >= _TRIES:
         return False
-    status = store.summary(drive.folder / point.folder).get("status")
+    status = summaries.read(drive.folder / point.folder).get("status")
     # Within one command a point that failed or was stopped had its turn.
     return status not in (OVER if tries == 0 else (*OVER, "FAILED", "KILLED"))
 
@@ -151,7 +151,7 @@ def end_what_died(folder: Path, status: str, reason: str) -> None:
     from flowerbench import sync
 
     with claim.alone_in(folder, waits=True):
-        before = store.summary(folder)
+        before = summaries.read(folder)
         if before.get("status", "RUNNING") == "RUNNING":
-            store.write_summary(folder, before | {"status": status, "reason": reason})
+            summaries.write(folder, before | {"status": status, "reason": reason})
             sync.end(folder, status, reason)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from flowerbench import cache as caches
-from flowerbench import config, drive, engine, identity, provenance, store
+from flowerbench import config, drive, identity, provenance, summaries
 from flowerbench.data import sources, split
+from flowerbench.placement import pick_device
 from flowerbench.points import Point
 from flowerbench.report.tables import pipe_table
 from flowerbench.trajectory import Trajectory
@@ -75,12 +76,12 @@ def _work(
     loaded: Callable[[config.Config], tuple[sources.Photos, split.Split]],
 ) -> Work:
     cfg = cast(config.Config, point.config)
-    before = store.summary(earlier / point.folder) if earlier else {}
+    before = summaries.read(earlier / point.folder) if earlier else {}
     if before.get("status") in ("FINISHED", "PRUNED"):
         return Work("done", 0, None)
     photos, parts = loaded(cfg)
     known = provenance.fingerprints(cfg, photos, parts)
-    computed = provenance.computation(cfg, engine.pick_device(cfg.device), None, threads)
+    computed = provenance.computation(cfg, pick_device(cfg.device), None, threads)
     key = identity.trajectory(point.config, known | computed)
     home = caches.epochs_folder(cfg.cache.dir)
     kept = Trajectory(home / key, takes=cfg.reuse != "off").usable(cfg.epochs)

@@ -12,7 +12,20 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from flowerbench import checks, claim, config, drive, errors, interrupt, isolation, launchers, place, store, sweep
+from flowerbench import (
+    checks,
+    claim,
+    config,
+    drive,
+    errors,
+    interrupt,
+    isolation,
+    launchers,
+    place,
+    store,
+    summaries,
+    sweep,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +60,7 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
         if drive.is_driver():
             raise
         return None
-    if outcome.exit_code and store.summary(run.folder).get("status", "RUNNING") == "RUNNING":
+    if outcome.exit_code and summaries.read(run.folder).get("status", "RUNNING") == "RUNNING":
         _end(run, outcome)
     return cast(float | None, outcome.value)
 
@@ -101,14 +114,14 @@ def guarded(train: Train, cfg: DictConfig, run: sweep.Run) -> tuple[float | None
         return None, 0
     except Exception as error:
         _tell(error)
-        if not store.summary(run.folder):  # it came before the run had begun
+        if not summaries.read(run.folder):  # it came before the run had begun
             known = {"name": run.name, "sweep": run.sweep, "exit_code": errors.exit_code(error)}
-            store.write_summary(run.folder, {"status": "FAILED", "reason": errors.one_line(error), **known})
+            summaries.write(run.folder, {"status": "FAILED", "reason": errors.one_line(error), **known})
         return None, errors.exit_code(error)
 
 
 def _told_again(run: sweep.Run) -> float:
-    done = store.summary(run.folder)
+    done = summaries.read(run.folder)
     accuracy = float(done["best_val_accuracy"])
     log.info(
         "Done already, best validation accuracy %.4f in epoch %s: %s (on_done=rerun trains again)",

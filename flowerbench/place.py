@@ -9,7 +9,7 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from flowerbench import claim, config, identity, store
+from flowerbench import claim, config, identity, summaries
 from flowerbench.errors import UsageError
 from flowerbench.points import Point, as_written, quoted
 
@@ -75,7 +75,7 @@ def earlier_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path | None:
 
 def may_go_on(settings: DictConfig, folder: Path) -> bool:
     """Whether the run in `folder` is one of these settings, and of these photos, and left alone by other processes."""
-    before = store.summary(folder)
+    before = summaries.read(folder)
     return (
         before.get("settings") == identity.settings(settings)
         and before.get("sweep") is None
@@ -87,7 +87,7 @@ def may_go_on(settings: DictConfig, folder: Path) -> bool:
 
 def is_finished(settings: DictConfig, folder: Path) -> bool:
     """Whether `folder` holds the finished run of these settings on the photos and the weights as they are now."""
-    before = store.summary(folder)
+    before = summaries.read(folder)
     return before.get("status") == "FINISHED" and before.get("identity") == identity_of(settings)
 
 
@@ -112,7 +112,7 @@ def _is_same_sweep(cfg: DictConfig, folder: Path, planned: Sequence[Point]) -> b
     if not planned and plan.get("command") != identity.command(cfg):
         return False
     # The photos may be others by now; what has finished can tell, one point for each set of them.
-    finished = [p for p in planned if store.summary(folder / p.folder).get("status") == "FINISHED"]
+    finished = [p for p in planned if summaries.read(folder / p.folder).get("status") == "FINISHED"]
     telling = {str((p.config.data, p.config.model)): p for p in finished}
     return all(is_finished(point.config, folder / point.folder) for point in telling.values())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import math
 import os
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import atomic, checkpoint, errors, identity, interrupt
+from flowerbench import atomic, checkpoint, errors, identity, interrupt, summaries
 from flowerbench.history import HISTORY, Row, best_row, read_history, row_of
 
 if TYPE_CHECKING:
@@ -27,18 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """What the summary.json of a run folder says; empty where there is none, or none that can be read."""
-    try:
-        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def refuse_other_settings(folder: Path, cfg: DictConfig) -> None:
     """Raise UsageError where the folder holds a run of other settings, or a finished one: none is overwritten."""
-    before = summary(folder)
+    before = summaries.read(folder)
     is_other = bool(before) and before.get("settings") != identity.settings(cfg)
     if before.get("status") == "FINISHED" or ((folder / "history.csv").exists() and is_other):
         raise errors.UsageError(f"{folder} holds a run already: name another folder, or remove it")
@@ -60,7 +50,7 @@ class RunFolder:
 
     def __enter__(self) -> RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._before = summary(self.path)
+        self._before = summaries.read(self.path)
         self._before.setdefault("started", datetime.now(UTC).isoformat(timespec="seconds"))
         # Until it is known whether they can be gone on from, earlier epochs stay as they are.
         self.rows = read_history(self.path / "history.csv")
@@ -205,7 +195,7 @@ class RunFolder:
             "started": self._before["started"],
             "seconds": round(float(self._before.get("seconds") or 0) + time.monotonic() - self._began, 3),
         }
-        write_summary(self.path, content)
+        summaries.write(self.path, content)
 
     def _append(self, row: Mapping[str, float]) -> None:
         line = _line(row)
@@ -236,11 +226,6 @@ _OWN = (
     "started",
     "seconds",
 )
-
-
-def write_summary(folder: Path, content: Mapping[str, Any]) -> None:
-    """Replace the summary.json of a run folder."""
-    atomic.write_text(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _line(row: Mapping[str, float]) -> str:

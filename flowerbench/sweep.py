@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowerbench import checks, distributed, drive, errors, launchers, place, points, store, torchrun
+from flowerbench import checks, distributed, drive, errors, launchers, place, points, summaries, torchrun
 from flowerbench.identity import safe_name
 
 
@@ -62,7 +62,7 @@ def was_stopped(run: Run) -> bool:
         return False
     begun = (run.sweep_folder / "sweep.json").stat().st_mtime
     return any(
-        file.stat().st_mtime >= begun and store.summary(file.parent).get("status") == "FAILED"
+        file.stat().st_mtime >= begun and summaries.read(file.parent).get("status") == "FAILED"
         for file in run.sweep_folder.rglob("summary.json")
     )
 

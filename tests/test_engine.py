@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
-from flowerbench import engine, model
+from flowerbench import engine, model, placement
 from flowerbench._torchvision import torchvision
 from flowerbench.data import augment, images, sources, split
 from flowerbench.data.batches import Batches
@@ -27,7 +27,7 @@ class Setting:
         self.parts = split.split(self.photos, cfg.data)
         torch.manual_seed(augment.model_seed(cfg.seed, 0))
         self.network = model.build(cfg.model, len(self.photos.classes), cfg.image_size)
-        self.placement = engine.place(self.network, torch.device("cpu"), cfg.precision, cfg.data)
+        self.placement = placement.place(self.network, torch.device("cpu"), cfg.precision, cfg.data)
         self.optimizer = instantiate(cfg.optim, list(self.network.parameters()))
         self.scheduler = instantiate(cfg.schedule, self.optimizer)
         self.batches = Batches(
@@ -184,11 +184,11 @@ def test_progress_counts_the_photos(setting):
 
 
 def test_auto_picks_a_device_and_a_missing_one_is_refused():
-    assert engine.pick_device("cpu") == torch.device("cpu")
+    assert placement.pick_device("cpu") == torch.device("cpu")
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert engine.pick_device("auto").type == expected
+    assert placement.pick_device("auto").type == expected
     with pytest.raises(UsageError, match="device=cuda:99 cannot be used here"):
-        engine.pick_device("cuda:99")
+        placement.pick_device("cuda:99")
 
 
 def test_channels_last_is_the_layout(setting):

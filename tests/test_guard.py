@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from flowerbench import engine, guard, sweep
+from flowerbench import engine, guard, placement, sweep
 from flowerbench.train import train
 
 
@@ -31,7 +31,7 @@ def small_memory(monkeypatch):
 
     def limited_to(photos: int) -> list[int]:
         sizes: list[int] = []
-        inputs = engine.Placement.inputs
+        inputs = placement.Placement.inputs
 
         def limited(self, images):
             sizes.append(len(images))
@@ -39,7 +39,7 @@ def small_memory(monkeypatch):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return inputs(self, images)
 
-        monkeypatch.setattr(engine.Placement, "inputs", limited)
+        monkeypatch.setattr(placement.Placement, "inputs", limited)
         return sizes
 
     return limited_to
@@ -73,9 +73,9 @@ def test_parts_give_the_same_step_without_batch_norm(compose_config):
         torch.manual_seed(1)
         layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 14 * 14, 3))
         network = torch.nn.Sequential(*layers)
-        placement = engine.place(network, torch.device("cpu"), "fp32", compose_config().data)
+        placed = placement.place(network, torch.device("cpu"), "fp32", compose_config().data)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        losses.append(engine.train_epoch(network, [(images, labels)], optimizer, placement, micro_batch=micro_batch))
+        losses.append(engine.train_epoch(network, [(images, labels)], optimizer, placed, micro_batch=micro_batch))
         weights.append([parameter.detach().clone() for parameter in network.parameters()])
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
     assert losses[0][1] == losses[1][1]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from flowerbench import engine, guard, identity, store, sweep
+from flowerbench import engine, guard, identity, store, summaries, sweep
 from flowerbench.train import train
 
 FILES = ("best.pt", "last.pt", "val_predictions.csv")
@@ -219,7 +219,7 @@ def test_an_interrupted_run_goes_on_in_its_folder(run, trained_epochs, monkeypat
     [
         lambda run: (run / "history.csv").write_text((run / "history.csv").read_text().rsplit("\n", 2)[0] + "\n"),
         lambda run: (run / "history.csv").open("a").write("3,0.05,1.2"),
-        lambda run: store.write_summary(run, summary(run) | {"status": "RUNNING", "epochs_done": 1, "best_epoch": 1}),
+        lambda run: summaries.write(run, summary(run) | {"status": "RUNNING", "epochs_done": 1, "best_epoch": 1}),
         lambda run: (run / "last.pt").unlink(),
         lambda run: (run / "last.pt").write_bytes(b"half"),
         lambda run: (run / "history.csv").unlink(),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerbench import atomic, claim, store
+from flowerbench import atomic, claim, store, summaries
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
@@ -183,7 +183,7 @@ def test_a_line_that_was_not_written_comes_from_the_checkpoint(tmp_path):
 
 def test_seconds_add_up_over_the_processes_of_a_run(tmp_path):
     began_with(tmp_path, 1)
-    store.write_summary(tmp_path, store.summary(tmp_path) | {"seconds": 100.0})
+    summaries.write(tmp_path, summaries.read(tmp_path) | {"seconds": 100.0})
     with store.RunFolder(tmp_path, {}) as folder:
         folder.resume(FACTS)
     assert 100 <= summary(tmp_path)["seconds"] < 110

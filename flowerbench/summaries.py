@@ -1,0 +1,24 @@
+"""summary.json of a run folder: how the run stands, and what it is known by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flowerbench import atomic
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What the summary.json of a run folder says; empty where there is none, or none that can be read."""
+    try:
+        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replace the summary.json of a run folder."""
+    atomic.write_text(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
