@@ -19,6 +19,9 @@ def _no_echo(monkeypatch):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupt_that_was_swallowed_is_raised_again(number):
+    original = signal.getsignal(number)
+    if number not in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # nohup, for one, has SIGHUP ignored
     before = signal.getsignal(number)
     with interrupt.listening():
         interrupt.check()
@@ -29,8 +32,19 @@ def test_an_interrupt_that_was_swallowed_is_raised_again(number):
         with pytest.raises(KeyboardInterrupt):
             interrupt.check()
     assert signal.getsignal(number) == before
+    signal.signal(number, original)
     with interrupt.listening():
         interrupt.check()
+
+
+def test_what_was_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_write_in_hand_is_finished_first():
