@@ -138,6 +138,7 @@ def test_a_run_that_never_reached_the_store_arrives_with_the_next(
             time.sleep(0.02)
             tracker.log(epoch(number))
             assert tracker.run_id is None
+        time.sleep(0.02)
         started = time.time() * 1000
         line.is_cut = False
         tracker.log(epoch(4))
