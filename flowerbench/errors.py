@@ -127,7 +127,7 @@ def _composition(error: BaseException) -> str:
         return f"{refused[1]} is not a key of the config: {hint}"
     lacking = re.search(r"Could not (?:find|load) 'hydra/launcher/(\w+)'", text)
     if lacking and lacking[1] in EXTRAS:
-        return f"this launcher is not installed: pip install 'flowerbench[{EXTRAS[lacking[1]]}]'"
+        return f"this launcher is not installed: in the checkout, pip install '.[{EXTRAS[lacking[1]]}]'"
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}: to sweep over several values, add --multirun"
     if merged := re.search(r"Error merging override (.+)", text):

@@ -92,7 +92,7 @@ def open_storage(url: str) -> RDBStorage:
         import optuna
         from sqlalchemy.exc import DBAPIError
     except ImportError:
-        raise UsageError("a search needs Optuna: pip install 'flowerbench[optuna]'") from None
+        raise UsageError("a search needs Optuna: in the checkout, pip install '.[optuna]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     # We keep the sign of life ourselves, as the loop over trials is ours.

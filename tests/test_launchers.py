@@ -142,4 +142,4 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra():
     from flowerbench.errors import one_line
 
     error = MissingConfigException("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.\n")
-    assert one_line(error) == "this launcher is not installed: pip install 'flowerbench[slurm]'"
+    assert one_line(error) == "this launcher is not installed: in the checkout, pip install '.[slurm]'"
