@@ -152,6 +152,7 @@ def test_in_double_precision_they_are_the_same_but_for_rounding(
     assert all(difference < 1e-12 for difference in found.values()), found
 
 
+@pytest.mark.long
 def test_one_record_whatever_the_processes(trained, tmp_path, photos):
     first = trained(photos, *TINY, "tracking=mlflow", "data.workers=1")
     assert first.returncode == 0, first.stderr
@@ -239,6 +240,7 @@ def test_a_process_that_is_killed_ends_all_and_loses_no_epoch(trained, tmp_path,
     assert summary(tmp_path / "cut")["epochs_resumed"] >= 3
 
 
+@pytest.mark.long
 def test_a_failure_is_told_once_and_recorded(trained, tmp_path, photos):
     done = trained(photos, *TINY, "optim.lr=1e30", "hydra.run.dir=run")
     assert done.returncode != 0
@@ -281,6 +283,7 @@ def test_what_goes_wrong_in_one_process_is_the_reason_in_the_record(trained, tmp
     assert summary(tmp_path / "run")["epochs_done"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -107,6 +107,7 @@ def test_a_seed_suggests_the_same_again_and_another_does_not(tmp_path, command):
     assert first != other
 
 
+@pytest.mark.long
 def test_a_trial_that_is_pruned_or_fails_does_not_stop_the_search(flowerbench, tmp_path, command):
     # The first learning rate diverges, and of the others each is pruned after its first epoch.
     pruner = ["hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner", "+hydra.sweeper.pruner.lower=1.1"]

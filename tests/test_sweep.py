@@ -151,6 +151,7 @@ def test_a_sweep_folder_may_be_named(flowerbench, tmp_path, small):
     assert (tmp_path / "multirun" / "mine" / "seed-1" / "history.csv").is_file()
 
 
+@pytest.mark.long
 def test_a_sweep_that_its_store_refused_may_have_its_folder_again(flowerbench, tmp_path, small):
     command = ["--multirun", *small, "epochs=1", "seed=0,1", "hydra.sweep.dir=multirun/mine"]
     refused = flowerbench("train", *command, "tracking.uri=store")
@@ -159,6 +160,7 @@ def test_a_sweep_that_its_store_refused_may_have_its_folder_again(flowerbench, t
     assert flowerbench("train", *command, "tracking=none").returncode == 0
 
 
+@pytest.mark.long
 def test_two_runs_on_a_brand_new_store_both_succeed(tmp_path, small):
     finish_together([start_train(tmp_path, *small, "epochs=1") for _ in range(2)])
 
@@ -287,6 +289,7 @@ def test_the_plan_says_what_is_left_to_train(flowerbench, tmp_path, small):
     assert re.search(r"2 points, 10 epochs asked for, 4 to train, about \d+ s one after another", longer.stdout)
 
 
+@pytest.mark.long
 def test_a_list_of_points_with_repeats(flowerbench, tmp_path, small):
     (tmp_path / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
     done = flowerbench("train", "--multirun", *small, "points=points.csv", "repeats=2", "epochs=1", "tracking=none")

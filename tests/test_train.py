@@ -176,6 +176,7 @@ def test_a_stopped_run_keeps_its_epochs_and_says_killed(tmp_path, folder_data, n
     assert len(history) == ended["epochs_done"] >= 2
 
 
+@pytest.mark.long
 def test_two_runs_that_start_together_get_folders_of_their_own(tmp_path, folder_data):
     finish_together([start_train(tmp_path, *folder_data, "epochs=1", f"seed={seed}") for seed in range(3)])
     assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 3
