@@ -123,6 +123,7 @@ def test_names_of_points_are_safe_and_hold_what_varies_alone(flowerbench, tmp_pa
     assert all(re.fullmatch(r"data\.augmentation\.scale-[\d._]+_[0-9a-f]{8}", name) for name in names)
 
 
+@pytest.mark.long
 def test_it_works_in_a_folder_of_an_odd_name(flowerbench, tmp_path, small):
     odd = tmp_path / "it's an odd=name, indeed"
     odd.mkdir()
