@@ -4,7 +4,9 @@ import contextlib
 import os
 import signal
 
+from flowerbench import interrupt
+
 with contextlib.suppress(OSError):
     os.setsid()
-for _name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
-    signal.signal(getattr(signal, _name), signal.SIG_IGN)
+for _number in interrupt.STOPS:
+    signal.signal(_number, signal.SIG_IGN)

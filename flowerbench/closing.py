@@ -34,9 +34,7 @@ def _results(drive: Drive) -> dict[str, dict[str, Any]]:
     """The summary of every point by its folder, empty for one not begun; of a search the trials of this command."""
     if drive.planned:
         return {point.folder: summaries.read(drive.folder / point.folder) for point in drive.planned}
-    begun = (drive.folder / "sweep.json").stat().st_mtime
-    files = [file for file in drive.folder.rglob("summary.json") if file.stat().st_mtime >= begun]
-    return {file.parent.relative_to(drive.folder).as_posix(): summaries.read(file.parent) for file in files}
+    return summaries.written_since_begun(drive.folder)
 
 
 def _sum_up(drive: Drive, status: str) -> None:

@@ -33,7 +33,6 @@ class Drive:
     """The sweep that this process drives, and how far it was when this process began."""
 
     folder: Path
-    name: str
     planned: list[Point]
     config: DictConfig
     lock: BaseFileLock
@@ -80,7 +79,7 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
         lock.release()
         raise
     before = {point.folder: summaries.read(folder / point.folder) for point in planned}
-    driven.append(Drive(folder, name, planned, config, lock, before=before))
+    driven.append(Drive(folder, planned, config, lock, before=before))
     if any(before.values()):
         done = sum(found.get("status") in OVER for found in before.values())
         log.info("Going on with the sweep in %s: %d of %d points are done", folder, done, len(planned))
@@ -93,8 +92,9 @@ def launch(launcher: Launcher, batch_size: int | None = None) -> list[Any]:
     what is unfinished is launched again, but no point more than three times.
     """
     drive, returned = driven[-1], list[Any]()
+    ordered = in_order(drive.planned)
     tries: Counter[str] = Counter()
-    while waiting := [p for p in in_order(drive.planned) if _is_to_run(drive, p, tries[p.folder])]:
+    while waiting := [p for p in ordered if _is_to_run(drive, p, tries[p.folder])]:
         batch = waiting[: batch_size or len(waiting)]
         begun = {point.folder: _last_write(drive.folder / point.folder) for point in batch}
         tries.update(point.folder for point in batch)

@@ -77,7 +77,7 @@ def _work(
 ) -> Work:
     cfg = cast(config.Config, point.config)
     before = summaries.read(earlier / point.folder) if earlier else {}
-    if before.get("status") in ("FINISHED", "PRUNED"):
+    if before.get("status") in drive.OVER:
         return Work("done", 0, None)
     photos, parts = loaded(cfg)
     known = provenance.fingerprints(cfg, photos, parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,8 +22,6 @@ from flowerbench.data.batches import Batches
 from flowerbench.data.split import Split
 from flowerbench.errors import RunError
 from flowerbench.placement import Placement
-
-log = logging.getLogger(__name__)
 
 # Part of what epochs in the cache are known by: to be raised when a change of ours changes a number.
 VERSION = 1

@@ -56,7 +56,7 @@ def point(train: Train, cfg: DictConfig, run: sweep.Run) -> float | None:
         with interrupt.listening(), launchers.share(hydra.launcher, cast(Path, run.sweep_folder)):
             outcome = isolation.call(_child, train, cfg, run, logging_config, hydra.verbose, str(Path.cwd()))
     except KeyboardInterrupt:
-        drive.end_what_died(run.folder, "KILLED", "stopped by Ctrl-C or a signal")
+        drive.end_what_died(run.folder, "KILLED", summaries.STOPPED)
         if drive.is_driver():
             raise
         return None
@@ -69,7 +69,7 @@ def _end(run: sweep.Run, outcome: isolation.Outcome) -> None:
     """Say of a point what its process could not say itself."""
     status, reason = "FAILED", f"its process ended with exit code {outcome.exit_code}"
     if outcome.was_stopped:
-        status, reason = "KILLED", "stopped by Ctrl-C or a signal"
+        status, reason = "KILLED", summaries.STOPPED
     elif outcome.killed_by:
         reason = f"its process was killed by {outcome.killed_by}"
         reason += " (as the system does when memory runs out)" if outcome.killed_by == "SIGKILL" else ""

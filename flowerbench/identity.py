@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -92,8 +92,13 @@ def settings(cfg: DictConfig) -> str:
 def command(cfg: DictConfig) -> str:
     """The hash (16 hex digits) of a multirun's command: so a search is known, whose points are not known before."""
     overrides = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
-    kept = [o for o in cast(list[str], overrides) if o.lstrip("+~").partition("=")[0].split(".")[0] not in NOT_SETTINGS]
-    return _hash({"sweeper": cfg.hydra.sweeper._target_, "overrides": sorted(kept)})
+    kept = sorted(telling(cast(list[str], overrides), NOT_SETTINGS))
+    return _hash({"sweeper": cfg.hydra.sweeper._target_, "overrides": kept})
+
+
+def telling(overrides: Sequence[str], left_out: Collection[str]) -> list[str]:
+    """The overrides that set another key than those left out."""
+    return [o for o in overrides if not is_one_of(o.lstrip("+~").partition("=")[0], left_out)]
 
 
 def _numbers(cfg: DictConfig, left_out: Collection[str]) -> dict[str, Any]:

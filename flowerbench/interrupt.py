@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# SLURM and spot machines announce their end by one of these; SIGHUP comes when the terminal goes.
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+# What asks a process to stop. SLURM and spot machines announce their end so; SIGHUP comes when the terminal goes.
+STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
 # The same Ctrl-C may come twice, from the terminal and from the process that started this one.
 _ECHO = 2.0  # seconds
 
@@ -52,7 +54,7 @@ def listening() -> Iterator[None]:
             raise KeyboardInterrupt(number)
 
     before = {}
-    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+    for number in STOPS:
         current = signal.getsignal(number)
         if number in (signal.SIGINT, signal.SIGTERM) or current == signal.SIG_DFL:
             before[number] = current

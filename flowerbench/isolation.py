@@ -14,10 +14,9 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
-from flowerbench import launchers
+from flowerbench import interrupt, launchers
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 # How long a child that was told to stop may take to finish its write and tell MLflow.
 _GRACE = 30.0  # seconds
 
@@ -32,8 +31,7 @@ class Outcome:
     @property
     def was_stopped(self) -> bool:
         """Whether a signal ended the child that asks it to stop, before it could answer or by its answer."""
-        numbers = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
-        return any(self.exit_code in (-number, 128 + number) for number in numbers)
+        return any(self.exit_code in (-number, 128 + number) for number in interrupt.STOPS)
 
     @property
     def killed_by(self) -> str | None:
@@ -146,8 +144,8 @@ def _child(sender: Connection, surroundings: _Surroundings, function: Callable[.
 
 def _listen_again() -> None:
     """Undo what `_forkserver` did."""
-    for name in _STOPS:
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for number in interrupt.STOPS:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -69,7 +69,7 @@ class RunFolder:
                 self.facts["exit_code"] = errors.exit_code(error)
                 self._summarise("FAILED", errors.one_line(error))
             else:
-                self._summarise("KILLED", "stopped by Ctrl-C or a signal")
+                self._summarise("KILLED", summaries.STOPPED)
         except OSError:
             if error is None:
                 raise  # else the disk that is full has told the user already

@@ -9,6 +9,8 @@ from typing import Any
 
 from flowerbench import atomic
 
+STOPPED = "stopped by Ctrl-C or a signal"
+
 
 def read(folder: Path) -> dict[str, Any]:
     """What the summary.json of a run folder says; empty where there is none, or none that can be read."""
@@ -17,6 +19,13 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def written_since_begun(sweep: Path) -> dict[str, dict[str, Any]]:
+    """By its folder, the summary of every run of a sweep that was written since the sweep was begun, or begun again."""
+    begun = (sweep / "sweep.json").stat().st_mtime
+    files = [file for file in sweep.rglob("summary.json") if file.stat().st_mtime >= begun]
+    return {file.parent.relative_to(sweep).as_posix(): read(file.parent) for file in files}
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:

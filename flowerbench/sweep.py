@@ -60,11 +60,8 @@ def was_stopped(run: Run) -> bool:
     """Whether a point of this sweep failed since it was begun or begun again, which is for `on_error=stop`."""
     if run.sweep_folder is None:
         return False
-    begun = (run.sweep_folder / "sweep.json").stat().st_mtime
-    return any(
-        file.stat().st_mtime >= begun and summaries.read(file.parent).get("status") == "FAILED"
-        for file in run.sweep_folder.rglob("summary.json")
-    )
+    written = summaries.written_since_begun(run.sweep_folder)
+    return any(summary.get("status") == "FAILED" for summary in written.values())
 
 
 class Sweep(Callback):

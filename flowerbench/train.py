@@ -52,9 +52,10 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             for row in folder.rows:
                 report(row)
             tracker.tag(provenance.tags(folder.facts))
+            about = provenance.about(cfg, facts)
             for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
                 state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
-                kept.append(epoch, state, provenance.about(cfg, facts))
+                kept.append(epoch, state, about)
                 is_best = folder.record(epoch, state, photos, parts)
                 tracker.log(folder.rows[-1])
                 log.info(bar.finish(epoch, is_best))

@@ -128,7 +128,7 @@ class OptunaSweeper(Sweeper):
         digest = hashlib.sha256(command.encode()).hexdigest()[:8]
         name = self.study_name or f"{identity.safe_name(','.join(self.space.distributions))}-{digest}"
         of = {key: json.loads(distribution_to_json(d)) for key, d in sorted(self.space.distributions.items())}
-        settings = {"space": of, "constant": sorted(filter(_tells, self.space.constant))}
+        settings = {"space": of, "constant": sorted(identity.telling(self.space.constant, identity.NOT_IDENTITY))}
         study = open_study(self.storage, name, self.direction, self.sampler, self.pruner, settings)
         done, where = count_done(study.trials), without_password(self.storage_url)
         log.info("study %s in %s: %d of %d trials done", name, where, done, self.n_trials)
@@ -218,9 +218,3 @@ class OptunaSweeper(Sweeper):
         again = [word for path in own for word in ("--config-dir", path)] + [*self.space.constant, *chosen]
         log.info("best accuracy %.4f, of trial %d: %s", best.value, best.number, ", ".join(chosen))
         log.info("train it again: python -m flowerbench.train %s", shlex.join(again))
-
-
-def _tells(override: str) -> bool:
-    """True for an override that may change what the trials of a study come to."""
-    key = override.lstrip("+~").partition("=")[0]
-    return not any(key == name or key.startswith(f"{name}.") for name in identity.NOT_IDENTITY)
