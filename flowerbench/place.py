@@ -17,7 +17,7 @@ from flowerbench.points import Point, as_written, quoted
 _RECORDS = ("sweep.json", "history.csv", "summary.json")
 
 
-def of_run(cfg: DictConfig, settings: DictConfig) -> None:
+def of_run(cfg: DictConfig, point: Point) -> None:
     """Set hydra.run.dir: a folder under `outputs` that has begun these very settings, or the one that it names.
 
     Raises UsageError where the user named a folder with other results in it.
@@ -26,11 +26,11 @@ def of_run(cfg: DictConfig, settings: DictConfig) -> None:
     if _is_named_by_user(cfg, "run"):
         if claim.is_at_work(wanted):
             raise UsageError(f"hydra.run.dir={wanted} is in use by another run: name another folder")
-        if _has_results(wanted) and not may_go_on(settings, wanted):
+        if _has_results(wanted) and not _may_go_on(point, wanted):
             raise UsageError(f"hydra.run.dir={wanted} holds results already: name another folder, or remove it")
         _set(cfg, "run", _made(wanted, "run"))
         return
-    _set(cfg, "run", earlier_run(cfg, settings) or _numbered(wanted, "run"))
+    _set(cfg, "run", earlier_run(cfg, point) or _numbered(wanted, "run"))
 
 
 def of_follower(cfg: DictConfig) -> None:
@@ -41,11 +41,11 @@ def of_follower(cfg: DictConfig) -> None:
         cfg.hydra.job_logging = {"version": 1, "root": None}
 
 
-def earlier_run(cfg: DictConfig, settings: DictConfig) -> Path | None:
+def earlier_run(cfg: DictConfig, point: Point) -> Path | None:
     """The newest run of these settings beside the one that is to be made, unless a process is at work on it."""
     wanted = Path(OmegaConf.select(cfg, "hydra.run.dir"))
     candidates = [wanted, *([] if _is_named_by_user(cfg, "run") else _newest_first(wanted, "summary.json"))]
-    return next((folder for folder in candidates if may_go_on(settings, folder)), None)
+    return next((folder for folder in candidates if _may_go_on(point, folder)), None)
 
 
 def of_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path:
@@ -73,14 +73,14 @@ def earlier_sweep(cfg: DictConfig, planned: Sequence[Point]) -> Path | None:
     return None
 
 
-def may_go_on(settings: DictConfig, folder: Path) -> bool:
+def _may_go_on(point: Point, folder: Path) -> bool:
     """Whether the run in `folder` is one of these settings, and of these photos, and left alone by other processes."""
     before = summaries.read(folder)
     return (
-        before.get("settings") == identity.settings(settings)
+        before.get("settings") == point.settings
         and before.get("sweep") is None
-        and settings.on_done == "skip"
-        and (before.get("status") != "FINISHED" or is_finished(settings, folder))
+        and point.config.on_done == "skip"
+        and (before.get("status") != "FINISHED" or is_finished(point.config, folder))
         and not claim.is_at_work(folder)
     )
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class Point:
     overrides: list[str]
     config: DictConfig
 
-    @property
+    @cached_property
     def settings(self) -> str:
         """What it is recognised by, before any photo is read."""
         return identity.settings(self.config)

@@ -32,16 +32,16 @@ def from_disk(
     own = folder.epochs_done
     if own:
         log.info("Going on from epoch %d of %s", own, folder.path)
-    while (usable := kept.usable(epochs)) > own:
-        if (states := kept.states(usable)) is None:
+    while len(found := kept.epochs(epochs)) > own:
+        if (states := kept.states(found)) is None:
             continue
         config = provenance.kept_params(params)
-        state, best = ({**found, "config": config} for found in states)
-        folder.take(kept.epochs(usable)[own:], state, best, photos, parts)
+        state, best = ({**whole, "config": config} for whole in states)
+        folder.take(found[own:], state, best, photos, parts)
         folder.know(reused_from=kept.key)
         log.info(
             "Epochs %d to %d are taken from the cache; %d are left to train (trajectory %s, %s)",
-            *(own + 1, usable, epochs - usable, kept.key, facts["computed_on"]),
+            *(own + 1, len(found), epochs - len(found), kept.key, facts["computed_on"]),
         )
         break
     return state

@@ -80,10 +80,10 @@ class Sweep(Callback):
             for key, value in (("points", settings.points), ("repeats", settings.repeats > 1)):
                 if value:
                     raise errors.UsageError(f"{key}={settings[key]} makes several runs: add --multirun")
+            point = points.Point("", points.as_written(config.hydra.overrides.task), settings)
             if settings.dry_run:
-                point = points.Point("", points.as_written(config.hydra.overrides.task), settings)
-                _show_plan([point], place.earlier_run(config, settings), None)
-            place.of_run(config, settings)
+                _show_plan([point], place.earlier_run(config, point), None)
+            place.of_run(config, point)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every point; only then choose the sweep's folder and begin, or go on."""

@@ -37,8 +37,8 @@ class Trajectory:
         self._extends = extends
         self._broken: set[int] = set()
 
-    def usable(self, upto: int) -> int:
-        """How many epochs, of the first `upto`, a run can take: the last needs its state, and so does the best."""
+    def epochs(self, upto: int) -> list[Epoch]:
+        """The epochs, of the first `upto`, that a run can take: the last needs its state, and so does the best."""
         epochs: list[Epoch] = []
         for number in range(1, upto + 1 if self._takes else 1):
             epoch = self._epoch(number)
@@ -47,24 +47,23 @@ class Trajectory:
             epochs.append(epoch)
         while epochs and not (self._has_state(epochs[-1].epoch) and self._has_state(_best(epochs).epoch)):
             epochs.pop()
-        return len(epochs)
+        return epochs
+
+    def usable(self, upto: int) -> int:
+        """How many they are."""
+        return len(self.epochs(upto))
 
     def has(self, epoch: int) -> bool:
         """Whether the first epochs up to this one can be taken, and nothing is left to train."""
         return (self._folder / f"{epoch:04}.npz").is_file() and self.usable(epoch) == epoch
 
-    def epochs(self, upto: int) -> list[Epoch]:
-        """The first `upto` epochs; call `usable` first."""
-        found = [self._epoch(number) for number in range(1, upto + 1)]
-        return [epoch for epoch in found if epoch is not None]
-
-    def states(self, upto: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Model, optimiser and schedule as they were after the epoch `upto`, and after the best up to it.
+    def states(self, epochs: list[Epoch]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Model, optimiser and schedule as they were after the last of the epochs, and after the best of them.
 
         None where a file is broken, or gone since; then that epoch counts no more.
         """
         found = []
-        for number in (upto, _best(self.epochs(upto)).epoch):
+        for number in (epochs[-1].epoch, _best(epochs).epoch):
             try:
                 found.append(checkpoint.load(self._state_file(number)))
             except (OSError, ValueError) as error:

@@ -40,7 +40,7 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path):
     assert (type(found[0].epoch), type(found[0].val_correct)) == (int, int)
     assert found[0].probabilities.dtype == np.float32
     assert (found[0].probabilities == np.eye(2)).all()
-    last, best = made.states(4) or ({}, {})
+    last, best = made.states(found) or ({}, {})
     assert last["model"]["w"].tolist() == [4, 4]
     assert best["epoch"] == 2, "of equals the first"
     assert cache.about(tmp_path / "t") == {"settings": "x", "epochs": 4, "seconds": 6.0}
@@ -67,10 +67,10 @@ def test_a_broken_state_counts_no_more(tmp_path, caplog):
     made = kept(tmp_path / "t", [0.1, 0.7, 0.3])
     (tmp_path / "t" / "0003.pt").write_bytes(b"half")
     assert made.usable(3) == 3
-    assert made.states(3) is None
+    assert made.states(made.epochs(3)) is None
     assert "0003.pt is broken" in caplog.text
     assert made.usable(3) == 2
-    assert made.states(2) is not None
+    assert made.states(made.epochs(2)) is not None
 
 
 def test_epochs_that_no_run_could_take_are_not_kept(tmp_path):
