@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,26 @@ def only_sweep(cwd: Path) -> Path:
 
 def status(run: Path) -> str:
     return json.loads((run / "summary.json").read_text(encoding="utf-8"))["status"]
+
+
+def stopped_in(point: str, cwd: Path, *arguments: str) -> tuple[str, str]:
+    """Start a sweep, end it by SIGTERM when the point has a few epochs, and give what it printed."""
+    if os.name == "nt":
+        pytest.skip("signals of POSIX")
+    process = start_train(cwd, *arguments)
+    try:
+        deadline = time.monotonic() + 90
+        while not (found := list(cwd.glob(f"multirun/*/*/{point}/history.csv"))) or (
+            len(found[0].read_text().splitlines()) < 4
+        ):
+            assert time.monotonic() < deadline, "it did not get going"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, errors
+    return output, errors
 
 
 def test_a_sweep_ends_with_its_table_and_says_where_everything_is(flowerbench, tmp_path, small):
@@ -82,24 +104,7 @@ def test_a_point_that_fails_does_not_stop_the_others_and_stays_visible(flowerben
 
 @pytest.mark.long
 def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
-    import signal
-    import time
-
-    if os.name == "nt":
-        pytest.skip("signals of POSIX")
-    process = start_train(tmp_path, "--multirun", *small, "epochs=1,5000")
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := list(tmp_path.glob("multirun/*/*/epochs-5000/history.csv"))) or (
-            len(found[0].read_text().splitlines()) < 3
-        ):
-            assert time.monotonic() < deadline, "it did not get going"
-            time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143, errors
+    output, errors = stopped_in("epochs-5000", tmp_path, "--multirun", *small, "epochs=1,5000")
     assert status(only_sweep(tmp_path) / "epochs-1") == "FINISHED"
     assert status(only_sweep(tmp_path) / "epochs-5000") == "KILLED"
     assert "KILLED" in output
@@ -176,25 +181,8 @@ def test_two_runs_on_a_brand_new_store_both_succeed(tmp_path, small):
 
 
 def test_the_same_command_finishes_what_was_stopped_and_nothing_else(flowerbench, tmp_path, small):
-    import signal
-    import time
-
-    if os.name == "nt":
-        pytest.skip("signals of POSIX")
     command = ["--multirun", *small, "epochs=2,120", "cache.dir=cache"]
-    process = start_train(tmp_path, *command)
-    try:
-        deadline = time.monotonic() + 90
-        while not (found := list(tmp_path.glob("multirun/*/*/epochs-120/history.csv"))) or (
-            len(found[0].read_text().splitlines()) < 4
-        ):
-            assert time.monotonic() < deadline, "it did not get going"
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143, errors
+    output, _ = stopped_in("epochs-120", tmp_path, *command)
     sweep = only_sweep(tmp_path)
     assert (status(sweep / "epochs-2"), status(sweep / "epochs-120")) == ("FINISHED", "KILLED")
     assert "2 points: 1 done, 1 stopped" in output
