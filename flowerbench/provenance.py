@@ -99,7 +99,7 @@ def about(cfg: Config, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TAGS = (
-    *("identity", "trajectory", "protocol", "photos", "split", "weights", "device", "computed_on"),
+    *("identity", "trajectory", "protocol", "photos", "split", "train_total", "weights", "device", "computed_on"),
     *("epochs_reused", "epochs_resumed", "reused_from"),
 )
 

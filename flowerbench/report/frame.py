@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ _NOT_SETTINGS = (
     *NOT_SETTINGS, "device", "deterministic",
     "data.root", "data.url", "data.sha256", "data.bytes", "data.on_bad_image",
 )  # fmt: skip
-_COUNTS = ("best_epoch", "correct", "total", "epochs_done")
+_COUNTS = ("best_epoch", "correct", "total", "test_correct", "test_total", "train_total", "epochs_done")
 _NUMBERS = ("best_accuracy", "last_accuracy", "seconds")
 
 
@@ -32,24 +35,62 @@ class Runs:
     `runs` is indexed by a unique name; its columns are the flat config keys (`batch_size`, `optim.lr`, …; None is
     null, NaN a key that the run has not), then `FACTS`: `settings` is what tells the run from the others,
     `best_accuracy` a fraction of `total` photos, of which `correct` were right, `seconds` the time it took.
-    `epochs` has `run`, the name, and the columns of history.csv.
+    `epochs` has `run`, the name, and the columns of history.csv. `varied` are the keys that a sweep says it varied.
     """
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
+    varied: frozenset[str] = frozenset()
+    _predictions: Mapping[str, Callable[[], pd.DataFrame | None]] = field(default_factory=dict, repr=False)
+
+    def predictions(self, run: str) -> pd.DataFrame | None:
+        """The validation predictions of a run's best epoch: `photo`, and the class names `label` and `prediction`.
+
+        They are read when asked for. None where there are none, or none that can be read.
+        """
+        read = self._predictions.get(run)
+        return read() if read else None
+
+    def only(self, which: pd.Series[bool] | pd.Index[str] | list[str]) -> Runs:
+        """The runs that a mask or a list of names picks, with their epochs."""
+        runs = self.runs.loc[which]
+        return Runs(runs, self.epochs[self.epochs["run"].isin(runs.index)], self.varied, self._predictions)
 
 
-def load(*sources: str | Path, tracking_uri: str | None = None) -> Runs:
-    """Read and join the sources: folders of runs or sweeps, or MLflow experiments, runs and sweeps.
+def load(*sources: str | Path, tracking_uri: str | None = None, where: str | None = None) -> Runs:
+    """Read and join the sources: folders of runs or sweeps, or MLflow experiments, runs and sweeps by name or id.
 
     Without any it is the newest sweep or run here. A run that several sources hold is taken from the first.
-    Raises UsageError for a source that is not there.
+    `tracking_uri` is the MLflow store (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db); `where` keeps the runs
+    that satisfy conditions such as `batch_size=16 and epochs>=20` (see `where.matches`). Raises UsageError for a
+    source that is not there, a file or store that cannot be read, and where no run satisfies the conditions.
     """
     records: dict[str, Record] = {}
-    for source in sources or (folders.newest(),):
-        for record in _read(source, tracking_uri or from_mlflow.default_uri()):
-            records.setdefault(record.key, record)
-    return tabulate(list(records.values()))
+    with _without_search_for_cycles():
+        for source in sources or (folders.newest(),):
+            for record in _read(source, tracking_uri or from_mlflow.default_uri()):
+                records.setdefault(record.key, record)
+    runs = tabulate(list(records.values()))
+    if where is None or runs.runs.empty:
+        return runs
+    from flowerbench.report.where import matches
+
+    kept = matches(runs.runs, where)
+    if not kept.any():
+        raise UsageError(f"none of the {len(kept)} runs satisfies --where {where!r}")
+    return tabulate(list(itertools.compress(records.values(), kept)))
+
+
+@contextmanager
+def _without_search_for_cycles() -> Iterator[None]:
+    """Python would search all of MLflow for cycles, again and again as runs are read: half of the time that takes."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _read(source: str | Path, uri: str) -> list[Record]:
@@ -77,12 +118,14 @@ def tabulate(records: Sequence[Record]) -> Runs:
     runs = pd.DataFrame(rows, index=index, dtype=object)
     runs = runs.reindex(columns=[key for key in runs.columns if key not in FACTS] + list(FACTS))
     runs = runs.astype(dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_NUMBERS, "float64"))
-    runs["settings"] = _settings(runs, {key for record in records for key in record.varying})
+    varied = frozenset(key for record in records for key in record.varying)
+    runs["settings"] = _settings(runs, varied)
     epochs = pd.DataFrame(
         [{"run": name, **row} for name, record in zip(names, records, strict=True) for row in record.history],
         columns=["run", *HISTORY],
     )
-    return Runs(runs, epochs.astype({"epoch": "int64", "run": object}))
+    predictions = {name: record.predictions for name, record in zip(names, records, strict=True) if record.predictions}
+    return Runs(runs, epochs.astype({"epoch": "int64", "run": object}), varied, predictions)
 
 
 def _unique_names(records: Sequence[Record]) -> list[str]:
@@ -103,7 +146,7 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
     complete = runs[runs["status"] != "MISSING"]
 
     def values(key: str) -> set[object]:
-        known = {_comparable(value) for value in runs[key] if not is_unset(value)}
+        known = {comparable(value) for value in runs[key] if not is_unset(value)}
         # Of a run that never began only the overrides are known: a key that it has not, or it alone has, is no sign.
         lacking = {is_unset(value) for value in complete[key]} == {True, False}
         return known | ({None} if lacking else set())
@@ -113,14 +156,16 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
         if not key.startswith("schedule.") or "epochs" not in runs:
             return False
         pairs = runs.loc[~runs[key].map(is_unset) & ~runs["epochs"].map(is_unset), [key, "epochs"]]
-        return all(_comparable(a) == _comparable(b) for a, b in pairs.itertuples(index=False))
+        return all(comparable(a) == comparable(b) for a, b in pairs.itertuples(index=False))
 
     def follows_group(key: str) -> bool:
         """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`."""
         group = key.partition(".")[0]
         if group == key or group not in runs:
             return False
-        pairs = {(_comparable(a), _comparable(b)) for a, b in zip(runs[group], runs[key], strict=True)}
+        # Of a point that never began, only the choice is known.
+        known = zip(complete[group], complete[key], strict=True)
+        pairs = {(comparable(a), comparable(b)) for a, b in known}
         return len(pairs) == len({choice for choice, _ in pairs})
 
     def is_setting(key: str) -> bool:
@@ -152,9 +197,20 @@ def is_unset(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _comparable(value: Any) -> object:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return None if is_unset(value) else (float(value) if is_number else repr(value))
+def is_number(value: Any) -> bool:
+    """True for a number, which a truth value is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def comparable(value: Any) -> object:
+    """What is equal, and hashed alike, for equal settings: 1 is 1.0, within lists too, but neither true nor '1'."""
+    if is_unset(value) or is_number(value):
+        return None if is_unset(value) else value
+    if isinstance(value, list):
+        return tuple(map(comparable, value))
+    if isinstance(value, dict):
+        return frozenset((key, comparable(inner)) for key, inner in value.items())
+    return repr(value)
 
 
 def spelled(value: Any) -> str:

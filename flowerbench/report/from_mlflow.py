@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import ast
+import functools
 import logging
-import math
 import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowerbench.errors import UsageError
-from flowerbench.history import HISTORY, Row
-from flowerbench.report.record import Record, outcome
+from flowerbench.history import Row
+from flowerbench.report import metric_histories
+from flowerbench.report.record import Record, outcome, read_predictions
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
+
+# Runs that a server sends in a second or two, so that also a busy one answers in time.
+_PAGE = 250
 
 
 def default_uri() -> str:
@@ -47,13 +54,30 @@ def read(source: str, uri: str) -> list[Record]:
             f"--tracking-uri {uri} is no store: name one such as sqlite:///mlflow.db or a server's address"
         )
     try:
-        client = mlflow_store.client(uri)
-        runs = _find(client, source)
-        _warn_of_missing_points(runs)
-        return [_record(client, run) for run in runs if not _is_sweep(run)]
+        with _patience():
+            client = mlflow_store.client(uri)
+            runs = _find(client, source)
+            _warn_of_missing_points(runs)
+            own = [run for run in runs if not _is_sweep(run)]
+            histories = metric_histories.read(client, own)
+            return [_record(run, histories[run.info.run_id], uri) for run in own]
     except Exception as error:
         where, why = mlflow_store.without_password(uri), mlflow_store.reason(error)
         raise UsageError(f"MLflow at {where} cannot be read ({why}): check --tracking-uri") from error
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Training must not wait long for a server; a report may, for a busy one, unless the user has set how long."""
+    from flowerbench.mlflow_store import _SETTINGS
+
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.setdefault(name, _SETTINGS[name])
+    os.environ[name] = "30" if before == _SETTINGS[name] else before
+    try:
+        yield
+    finally:
+        os.environ[name] = before
 
 
 def _find(client: MlflowClient, source: str) -> list[Run]:
@@ -88,7 +112,7 @@ def _find(client: MlflowClient, source: str) -> list[Run]:
 def _all_pages(search: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
     token = None
     while True:
-        page = search(*args, max_results=1000, page_token=token, **kwargs)
+        page = search(*args, max_results=_PAGE, page_token=token, **kwargs)
         yield from page
         token = page.token
         if not token:
@@ -109,15 +133,17 @@ def _warn_of_missing_points(runs: list[Run]) -> None:
             log.warning("flowerbench: MLflow has %s of the %s points of sweep %s", begun, points, name)
 
 
-def _record(client: MlflowClient, run: Run) -> Record:
+def _record(run: Run, history: list[Row], uri: str) -> Record:
     info, tags, metrics = run.info, run.data.tags, run.data.metrics
-    history = _history(client, run)
     config = {key: _value(text) for key, text in run.data.params.items()}
     summary = {
         "best_epoch": _whole(metrics.get("best/epoch")),
         "best_val_accuracy": metrics.get("best/val_accuracy"),
         "best_val_correct": _whole(metrics.get("best/val_correct")),
         "val_total": _whole(metrics.get("val_total")),
+        "test_correct": _whole(metrics.get("test/correct")),
+        "test_total": _whole(metrics.get("test/total")),
+        "train_total": _whole(tags.get("flowerbench.train_total")),
     }
     facts = outcome(info.status, summary, history) | {
         "reason": tags.get("flowerbench.status_reason"),
@@ -128,24 +154,41 @@ def _record(client: MlflowClient, run: Run) -> Record:
         "folder": f"runs:/{info.run_id}",
     }
     name = tags.get("flowerbench.name") or info.run_name or info.run_id
-    return Record(info.run_id, name, tags.get("flowerbench.sweep"), config, facts, history)
+    return Record(
+        key=info.run_id,
+        name=name,
+        sweep=tags.get("flowerbench.sweep"),
+        config=config,
+        facts=facts,
+        history=history,
+        predictions=functools.partial(_predictions, info.artifact_uri, uri),
+    )
 
 
-def _history(client: MlflowClient, run: Run) -> list[Row]:
-    rows: dict[int, Row] = {}
-    for column in HISTORY[1:]:
-        metric = re.sub("^(train|val)_", r"\1/", column)
-        if metric in run.data.metrics:
-            for point in client.get_metric_history(run.info.run_id, metric):
-                empty = dict.fromkeys(HISTORY, math.nan) | {"epoch": point.step}
-                rows.setdefault(point.step, empty)[column] = point.value
-    return [rows[epoch] for epoch in sorted(rows)]
+def _predictions(artifacts: str, uri: str) -> pd.DataFrame | None:
+    """Those of the best epoch, out of the run's artifacts: a local file as it lies there, else a copy for the while."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    file = f"{artifacts}/val_predictions.csv"
+    if is_local_uri(file, is_tracking_or_registry_uri=False):
+        return read_predictions(Path(local_file_uri_to_path(file)))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            copy = download_artifacts(artifact_uri=file, dst_path=folder, tracking_uri=uri)
+        except Exception as error:
+            # Each kind of store says in its own way that it has no such file.
+            log.debug("no %s: %s", file, error)
+            return None
+        return read_predictions(Path(copy))
 
 
-def _whole(number: float | None) -> int | None:
+def _whole(number: float | str | None) -> int | None:
     return None if number is None else int(number)
 
 
+@functools.lru_cache(10_000)
 def _value(text: str) -> Any:
     """A parameter as it was before MLflow made text of it."""
     try:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from flowerbench.errors import one_line
 from flowerbench.history import Row, best_row
+
+log = logging.getLogger(__name__)
 
 # What is known about a run beside its config; the columns of Runs.runs that are no config keys.
 FACTS = (
@@ -17,6 +24,9 @@ FACTS = (
     "best_accuracy",
     "correct",
     "total",
+    "test_correct",
+    "test_total",
+    "train_total",
     "last_accuracy",
     "epochs_done",
     "protocol",
@@ -30,7 +40,10 @@ FACTS = (
 
 @dataclass(frozen=True)
 class Record:
-    """A run: `key` is the same wherever a copy of it is found, `varying` what its sweep says it varied."""
+    """A run: `key` is the same wherever a copy of it is found, `varying` what its sweep says it varied.
+
+    `predictions` finds those of its best epoch, when they are asked for.
+    """
 
     key: str
     name: str
@@ -39,6 +52,7 @@ class Record:
     facts: Mapping[str, Any]
     history: Sequence[Row]
     varying: tuple[str, ...] = ()
+    predictions: Callable[[], pd.DataFrame | None] | None = None
 
 
 def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> dict[str, Any]:
@@ -53,6 +67,7 @@ def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> 
         "best_accuracy": summary.get("best_val_accuracy"),
         "correct": summary.get("best_val_correct"),
         "total": total,
+        **{name: summary.get(name) for name in ("test_correct", "test_total", "train_total")},
         "last_accuracy": history[-1]["val_accuracy"] if history else None,
         "epochs_done": max(int(summary.get("epochs_done") or 0), int(history[-1]["epoch"]) if history else 0),
     }
@@ -61,3 +76,16 @@ def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> 
         found |= {"best_epoch": int(best["epoch"]), "best_accuracy": accuracy}
         found["correct"] = round(accuracy * total) if total else None
     return found
+
+
+def read_predictions(file: Path) -> pd.DataFrame | None:
+    """The columns `photo`, `label` and `prediction` of a val_predictions.csv; None where it cannot be read."""
+    columns = ["photo", "label", "prediction"]
+    try:
+        # A class may be called 1, or None.
+        return pd.read_csv(file, usecols=columns, dtype=str, keep_default_na=False, engine="c")[columns]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("flowerbench: %s cannot be read (%s): going on without it", file, one_line(error))
+        return None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from flowerbench.errors import UsageError
+from flowerbench.identity import flat
 from flowerbench.report import frame
 from flowerbench.report.record import FACTS
 from tests.report.helpers import HEADER, config, half_failed_sweep, paper_sweep, steps, write_plan, write_run
@@ -30,6 +33,57 @@ def test_epochs_are_as_precise_as_on_disk(tmp_path: Path):
     row = epochs.iloc[0]
     assert (row["epoch"], row["lr"], row["train_loss"]) == (1, 1e-3 / 7, 1 / 3)
     assert (row["val_loss"], row["val_accuracy"]) == (math.inf, 533 / 570)
+
+
+def test_photos_of_training_and_test_are_counted_where_they_are_known(tmp_path: Path):
+    write_run(tmp_path / "a", config(), steps([90]), train_total=400, test_correct=41, test_total=50)
+    write_run(tmp_path / "b", config(), steps([90]))
+    counts = frame.load(tmp_path).runs[["test_correct", "test_total", "train_total"]]
+    assert counts.dtypes.astype(str).eq("Int64").all()
+    assert counts.loc["a"].tolist() == [41, 50, 400]
+    assert counts.loc["b"].isna().all()
+
+
+def write_predictions(run: Path, *rows: tuple[str, str, str]) -> None:
+    lines = [f"{photo},{label},{prediction},0.5,0.5" for photo, label, prediction in rows]
+    (run / "val_predictions.csv").write_text("\n".join(["photo,label,prediction,p(1),p(None)", *lines]) + "\n")
+
+
+def test_predictions_are_the_names_of_classes_whatever_these_are(tmp_path: Path):
+    rows = [("1/1.jpg", "1", "None"), ("None/nan", "None", "01"), ("NA/2", "NA", "1.0")]
+    write_predictions(write_run(tmp_path / "run", config(), steps([90])), *rows)
+    predictions = frame.load(tmp_path).predictions("run")
+    assert predictions is not None
+    assert list(predictions.columns) == ["photo", "label", "prediction"]
+    assert list(predictions.itertuples(index=False, name=None)) == rows
+
+
+@pytest.mark.parametrize("content", [None, "", "photo,label\na,b\n", 'photo,label,prediction\na,"b,c\n', "\0\0"])
+def test_there_are_no_predictions_where_none_can_be_read(
+    tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture
+):
+    run = write_run(tmp_path / "run", config(), steps([90]))
+    if content is not None:
+        (run / "val_predictions.csv").write_text(content)
+    assert frame.load(tmp_path).predictions("run") is None
+    assert ("val_predictions.csv cannot be read" in caplog.text) == (content is not None)
+
+
+def test_a_missing_point_has_no_predictions(tmp_path: Path):
+    runs = frame.load(write_plan(tmp_path, ["batch_size"], [["batch_size=16"]]))
+    assert runs.predictions("batch_size-16") is None
+
+
+def test_some_of_the_runs_keep_their_epochs_and_predictions(tmp_path: Path):
+    for name in ("a", "b", "c"):
+        write_predictions(write_run(tmp_path / name, config(), steps([90, 91])), ("x", name, name))
+    runs = frame.load(tmp_path)
+    for some in (runs.only(["a", "c"]), runs.only(runs.runs.index != "b")):
+        assert list(some.runs.index) == ["a", "c"]
+        assert list(some.epochs["run"]) == ["a", "a", "c", "c"]
+        predictions = some.predictions("c")
+        assert predictions is not None
+        assert predictions["label"].tolist() == ["c"]
 
 
 def test_points_come_in_the_order_of_the_plan(tmp_path: Path):
@@ -111,8 +165,49 @@ def test_a_group_that_a_sweep_varied_stands_for_what_it_settles(tmp_path: Path):
 def test_interpolations_are_resolved_where_they_can_be(tmp_path: Path):
     told = config(epochs=9, schedule={"T_max": "${epochs}"})
     assert frame.load(write_run(tmp_path / "a", told)).runs.iloc[0]["schedule.T_max"] == 9
-    told["data"] = {"root": "${oc.env:FLOWERBENCH_NO_SUCH_VARIABLE}"}
-    assert frame.load(write_run(tmp_path / "b", told)).runs.iloc[0]["epochs"] == 9
+    told["data"] = {"root": "${oc.env:FLOWERBENCH_NO_SUCH_VARIABLE}", "url": "${.root}", "name": "${${choice}.name}"}
+    told |= {"choice": "model", "model": {"name": "tiny", "kwargs": {"a": ["${seed}", 1], "b": "${optim}", "c": {}}}}
+    run = frame.load(write_run(tmp_path / "b", told)).runs.iloc[0]
+    assert (run["epochs"], run["schedule.T_max"], run["data.name"]) == (9, 9, "tiny")
+    assert (run["data.root"], run["data.url"]) == ("${oc.env:FLOWERBENCH_NO_SUCH_VARIABLE}", "${.root}")
+    assert run["model.kwargs.a"] == [0, 1]
+    assert run["model.kwargs.b.lr"] == 0.01
+    assert run["model.kwargs.c"] == {}
+
+
+@pytest.mark.parametrize("overrides", [[], ["experiment=paper"], ["experiment=quickstart", "schedule=cosine"]])
+def test_a_config_is_read_as_omegaconf_does(
+    tmp_path: Path, compose_config: Callable[..., DictConfig], overrides: list[str]
+):
+    run = write_run(tmp_path / "run", {}, steps([90]))
+    OmegaConf.save(compose_config(*overrides), run / ".hydra" / "config.yaml")
+    read = frame.load(run).runs.iloc[0].drop(list(FACTS)).to_dict()
+    assert {k: (type(v), v) for k, v in read.items()} == {
+        k: (type(v), v) for k, v in flat(compose_config(*overrides)).items()
+    }
+
+
+def test_numbers_are_read_as_on_the_command_line(tmp_path: Path):
+    run = write_run(tmp_path / "run", {}, steps([90]))
+    text = "optim: {lr: 1e-3, eps: 1.e-8, x: 1_000, on: 'on'}\ndata: {name: 2026-11-24, bytes: 0x10, root: ~}\n"
+    (run / ".hydra" / "config.yaml").write_text(text)
+    read = frame.load(run).runs.iloc[0].drop(list(FACTS)).tolist()
+    assert read == [0.001, 1e-8, 1000, "on", "2026-11-24", 16, None]
+
+
+def test_a_config_that_was_never_written_is_empty(tmp_path: Path):
+    run = write_run(tmp_path / "run", config(), status="KILLED")
+    (run / ".hydra" / "config.yaml").write_text("")
+    assert frame.load(run).runs.iloc[0]["status"] == "KILLED"
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [1\n", "a: \0\n", "3"])
+def test_a_config_that_cannot_be_read_is_named(tmp_path: Path, text: str):
+    run = write_run(tmp_path / "run", config())
+    (run / ".hydra" / "config.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.yaml (cannot be read|is not what)") as told:
+        frame.load(run)
+    assert "\n" not in str(told.value)
 
 
 def vary(home: Path, *configs: dict[str, object], named: tuple[str, ...] = ()) -> frame.Runs:
