@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import math
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ def _contradictions(cfg: DictConfig) -> Iterator[str]:
     weights = cfg.model.weights
     if weights not in (None, "imagenet") and not Path(weights).expanduser().is_file():
         yield f"model.weights={weights} is not a file: name a state dict, imagenet or null"
+    if cfg.tracking.system_metrics and importlib.util.find_spec("psutil") is None:
+        yield "tracking.system_metrics=true needs psutil: in the checkout, pip install '.[system]'"
 
 
 def _misfits(cfg: DictConfig) -> Iterator[str]:

@@ -58,9 +58,12 @@ _STD = Allowed("three numbers above 0", lambda v: len(v) == 3 and all(0 < x < ma
 _NAME = Allowed("a name", lambda value: bool(value))
 
 
-def _key(allowed: Allowed | None = None) -> Any:
-    """A field whose value comes from the YAML; null passes where the type admits it."""
-    return field(default=MISSING, metadata={"allowed": allowed})
+def _key(allowed: Allowed | None = None, default: Any = MISSING) -> Any:
+    """A field whose value comes from the YAML; null passes where the type admits it.
+
+    A default is for options that people made before the key was there.
+    """
+    return field(default=default, metadata={"allowed": allowed})
 
 
 @dataclass
@@ -116,6 +119,7 @@ class Model:
 class Tracking:
     uri: str | None = _key()
     experiment: str = _key(_NAME)
+    system_metrics: bool = _key(default=False)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import mlflow_store
+from flowerbench import mlflow_notes, mlflow_pages, mlflow_store
 from flowerbench.messages import Message
 from flowerbench.mlflow_store import without_password
 from flowerbench.outbox import Outbox
@@ -128,17 +128,45 @@ def _send_metrics(client: MlflowClient, run_id: str | None, said: Message) -> No
 
 
 def _send_data(client: MlflowClient, run_id: str | None, said: Message) -> None:
-    from mlflow.entities import Dataset, DatasetInput
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = json.dumps({"name": said["name"]})
-    dataset = Dataset(said["name"], digest=said["split"][:36], source_type="local", source=source)
-    client.log_inputs(run_id, [DatasetInput(dataset)])
+    inputs = []
+    for part, context in (("train", "training"), ("val", "validation")):
+        photos = said[part]
+        profile = json.dumps({"num_rows": sum(photos.values()), "photos_per_class": photos})
+        about = {"source_type": "local", "source": json.dumps({"name": said["name"]}), "profile": profile}
+        dataset = Dataset(f"{said['name']}/{part}", digest=said["split"][:36], schema=_SCHEMA, **about)
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    client.log_inputs(run_id, inputs)
+
+
+_SCHEMA = json.dumps(
+    {"mlflow_colspec": [{"name": "photo", "type": "binary"}, {"name": "class", "type": "string"}]},
+)
+
+
+def _send_note(client: MlflowClient, run_id: str | None, said: Message) -> None:
+    from mlflow.entities import RunTag
+
+    run = client.get_run(run_id)
+    before = run.data.tags.get(mlflow_notes.NOTE)
+    if before and mlflow_notes.OURS not in before:
+        return
+    first, *others = said["text"].split("\n\n")
+    if run.data.tags.get("flowerbench.kind") == "sweep":
+        # Of a long note the page takes clicks on the first lines only, unless it is asked for more.
+        first = f"{first} {mlflow_pages.links(run.info.experiment_id, run.info.run_id)}".strip()
+    parts = [first, *others, mlflow_notes.OURS]
+    client.log_batch(run_id, tags=[RunTag(mlflow_notes.NOTE, "\n\n".join(parts))], synchronous=True)
 
 
 def _send_reopened(client: MlflowClient, run_id: str | None, said: Message) -> None:
     client.update_run(run_id, status="RUNNING")
-    if "flowerbench.status_reason" in client.get_run(run_id).data.tags:
+    tags = client.get_run(run_id).data.tags
+    if "flowerbench.status_reason" in tags:
         client.delete_tag(run_id, "flowerbench.status_reason")
+    if mlflow_notes.OURS in tags.get(mlflow_notes.NOTE, ""):
+        client.delete_tag(run_id, mlflow_notes.NOTE)
 
 
 def _send_end(client: MlflowClient, run_id: str | None, said: Message) -> None:
@@ -151,6 +179,8 @@ _SEND: dict[str, Callable[[Any, str | None, Message], None]] = {
     "data": _send_data,
     "epoch": _send_metrics,
     "best": _send_metrics,
+    "system": _send_metrics,
+    "note": _send_note,
     "reopened": _send_reopened,
     "end": _send_end,
 }
@@ -165,6 +195,8 @@ def _send_files(client: MlflowClient, run_id: str | None, folder: Path, trace: s
     for name in ("history.csv", "summary.json", "val_predictions.csv"):
         if (folder / name).is_file():
             client.log_artifact(run_id, str(folder / name))
+    if (folder / "report").is_dir():
+        client.log_artifacts(run_id, str(folder / "report"), "report")
     file = folder / ".hydra" / "config.yaml"
     if file.is_file():
         config = OmegaConf.load(file)

@@ -72,7 +72,7 @@ def begin(config: DictConfig, folder: Path, varying: list[str], planned: list[Po
     is_new = not (folder / "sweep.json").exists()
     atomic.write_text(folder / "sweep.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     try:
-        tracking.start_sweep(config.tracking, folder, name, len(planned))
+        tracking.start_sweep(config.tracking, folder, name, len(planned), varying)
     except BaseException:
         if is_new:
             (folder / "sweep.json").unlink()  # the corrected command may want the same folder

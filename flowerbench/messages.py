@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+# MLflow's pages list them in this order, and compare runs by the first.
 _METRICS = {
-    "lr": "lr",
-    "train/loss": "train_loss",
-    "train/accuracy": "train_accuracy",
-    "val/loss": "val_loss",
     "val/accuracy": "val_accuracy",
+    "val/loss": "val_loss",
+    "train/accuracy": "train_accuracy",
+    "train/loss": "train_loss",
+    "lr": "lr",
     "seconds": "seconds",
 }
 # MLflow's limits: parameters in a batch, characters in the value of a parameter and of a tag.
@@ -37,7 +38,7 @@ def start(tracking: Tracking, name: str, tags: Mapping[str, Any], sweep: str | N
     assert tracking.uri is not None
     about = texts({**mlflow_store.source_tags(), **tags})
     where = {"uri": mlflow_store.address(tracking.uri), "experiment": tracking.experiment}
-    return message("start", **where, name=name, key=uuid.uuid4().hex, sweep=sweep, tags=about)
+    return message("start", **where, name=without_password(name), key=uuid.uuid4().hex, sweep=sweep, tags=about)
 
 
 def params(flat: Mapping[str, Any]) -> list[Message]:
@@ -55,6 +56,14 @@ def texts(tags: Mapping[str, Any]) -> dict[str, str]:
 def metrics(value: Callable[[str], float]) -> dict[str, float]:
     """The metrics of an epoch, from a function that gives the value of a field of it."""
     return {name: float(value(field)) for name, field in _METRICS.items()}
+
+
+def ending(note: str, status: str, reason: str | None = None, trace: str | None = None) -> list[Message]:
+    """How a run ended: why, its note and its status, and then its files."""
+    why = [] if reason is None else [message("tags", tags=texts({"flowerbench.status_reason": reason}))]
+    # The end first: a run that is over must not stay RUNNING, whatever becomes of its files.
+    end = [message("end", status=status), message("files", traceback=trace and without_password(trace))]
+    return [*why, message("note", text=note), *end]
 
 
 def _text(value: Any, length: int) -> str:

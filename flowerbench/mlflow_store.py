@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from flowerbench import mlflow_pages
 from flowerbench.errors import UsageError
 from flowerbench.identity import safe_name
 
@@ -122,7 +123,8 @@ def _experiment(store: MlflowClient, name: str, artifacts: str | None) -> str:
     found = store.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.create_experiment(name, artifact_location=artifacts))
+            tags = mlflow_pages.experiment_tags()
+            return str(store.create_experiment(name, artifact_location=artifacts, tags=tags))
         except MlflowException as error:
             # Another process was faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -133,6 +135,10 @@ def _experiment(store: MlflowClient, name: str, artifacts: str | None) -> str:
             f"tracking.experiment={name} was deleted in MLflow: bring it back with "
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or name another experiment"
         )
+    if mlflow_pages.KIND not in found.tags:  # it was made elsewhere: what it says of itself stays
+        for key, value in mlflow_pages.experiment_tags().items():
+            if key not in found.tags:
+                store.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,19 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowerbench import checks, distributed, drive, errors, launchers, place, points, summaries, torchrun
+from flowerbench import (
+    checks,
+    distributed,
+    drive,
+    errors,
+    identity,
+    launchers,
+    mlflow_pages,
+    place,
+    points,
+    summaries,
+    torchrun,
+)
 from flowerbench.identity import safe_name
 
 
@@ -25,6 +37,7 @@ from flowerbench.identity import safe_name
 class Run:
     """Where a run is recorded, what it is called, and the sweep that it belongs to, if any: its name and folder.
 
+    `settings` are those that set it apart, as on the command line, and `number` its place in the sweep's plan.
     `is_alone` is false where other runs may write to the same terminal.
     """
 
@@ -32,23 +45,43 @@ class Run:
     name: str
     sweep: str | None = None
     sweep_folder: Path | None = None
+    settings: str | None = None
+    number: int | None = None
     is_alone: bool = True
 
     @property
     def tags(self) -> dict[str, str]:
-        """What MLflow is to find the run by, however early it may fail."""
-        return {"flowerbench.name": self.name} | ({"flowerbench.sweep": self.sweep} if self.sweep else {})
+        """What MLflow is to find the run by, however early it may fail, and its colour among those of the sweep."""
+        tags = {"flowerbench.name": self.name} | ({"flowerbench.sweep": self.sweep} if self.sweep else {})
+        return tags | ({} if self.number is None else {"mlflow.runColor": mlflow_pages.color(self.number)})
 
 
 def this_run() -> Run:
     """The run that Hydra has started: its folder, and its sweep where it is a point of one."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    written = points.as_written(hydra.overrides.task)
     if not is_point():
-        return Run(folder, safe_name(",".join(points.as_written(hydra.overrides.task))))
+        settings = _shown(identity.telling(written, identity.NOT_SETTINGS))
+        return Run(folder, safe_name(",".join(written)), settings=settings)
     home = Path(hydra.runtime.cwd, hydra.sweep.dir)
     plan = json.loads((home / "sweep.json").read_text(encoding="utf-8"))
-    return Run(folder, folder.name, plan["name"], home, is_alone=launchers.is_serial(hydra.launcher))
+    constant = identity.telling(written, plan["varying"])
+    planned = [Path(home, point["folder"]) for point in plan["points"]]
+    return Run(
+        folder,
+        folder.name,
+        plan["name"],
+        home,
+        settings=_shown([override for override in written if override not in constant]),
+        number=planned.index(folder) if folder in planned else None,
+        is_alone=launchers.is_serial(hydra.launcher),
+    )
+
+
+def _shown(overrides: Sequence[str]) -> str:
+    text = ", ".join(overrides) or "defaults"
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def is_point() -> bool:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from flowerbench.errors import FAILED, Parser, UsageError, leave_politely
 from flowerbench.history import read_history
-from flowerbench.messages import message, metrics
+from flowerbench.messages import ending, message, metrics
+from flowerbench.mlflow_notes import of_run
 from flowerbench.outbox import JOURNAL, Outbox
 
 
@@ -84,11 +85,11 @@ def _end(box: Outbox, status: str, reason: str) -> None:
     for row in read_history(box.folder / "history.csv"):
         if (step := int(row["epoch"])) not in told:
             box.add(message("epoch", step=step, metrics=metrics(row.__getitem__)) | {"time": last})
-    files = []
-    if box.about_run[0]["tags"].get("flowerbench.kind") != "sweep":
-        box.add(message("tags", tags={"flowerbench.status_reason": reason}))
-        files = [message("files", traceback=None)]
-    box.add(message("end", status=status) | {"time": last}, *files)
+    if box.about_run[0]["tags"].get("flowerbench.kind") == "sweep":
+        said = [message("end", status=status)]
+    else:
+        said = ending(of_run(box.about_run, box.folder, status, reason), status, reason)
+    box.add(*(line | {"time": last} for line in said))
 
 
 def _with_password(box: Outbox, uris: Sequence[str]) -> str | None:

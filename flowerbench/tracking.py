@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,20 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import delivery, messages, mlflow_store
-from flowerbench.errors import Pruned, UsageError, one_line
-from flowerbench.messages import Message, message, texts
+from flowerbench import messages, mlflow_notes, mlflow_pages, mlflow_store
+from flowerbench.errors import Pruned, RunError, UsageError, one_line
 from flowerbench.mlflow_store import without_password
 from flowerbench.outbox import Outbox
+from flowerbench.tracker import Tracker
 
 if TYPE_CHECKING:
     from flowerbench.config import Tracking
-    from flowerbench.history import Row
 
 log = logging.getLogger(__name__)
 
-# What an epoch, or a stop by a signal, may take to send what had to wait.
-_SECONDS = 5
 # What `flowerbench.sync` may take with a journal before it is a mistake to want it.
 _PATIENCE = 10
 
@@ -53,13 +49,16 @@ def run(
     tracker = Tracker(_owned(folder), tracking.uri, opening)
     try:
         tracker.begin()
+        if tracking.system_metrics:
+            tracker.measure()
         yield tracker
         tracker.end("FINISHED")
     except Pruned as error:
         tracker.end("KILLED", one_line(error))
         raise
     except Exception as error:
-        tracker.end("FAILED", one_line(error), "".join(traceback.format_exception(error)))
+        trace = "".join(traceback.format_exception(error))
+        tracker.end("FAILED", one_line(error), trace, is_bug=not isinstance(error, UsageError | RunError))
         raise
     except BaseException:
         tracker.end("KILLED")
@@ -72,13 +71,17 @@ def run(
 _driven: dict[Path, Outbox] = {}
 
 
-def start_sweep(tracking: Tracking, folder: Path, name: str, points: int) -> str | None:
-    """Start the run whose children are the sweep's runs, or go on with it; its id, if it has one. Raises as `run`."""
+def start_sweep(tracking: Tracking, folder: Path, name: str, points: int, varying: Sequence[str] = ()) -> str | None:
+    """Start the run whose children are the sweep's runs, or go on with it; its id, if it has one. Raises as `run`.
+
+    It is called after the keys that the sweep varies, and by its name.
+    """
     if tracking.uri is None:
         return None
     about = {"flowerbench.kind": "sweep", "flowerbench.sweep": name, "flowerbench.points": points}
+    title = f"{', '.join(varying)[:100]} ({name})" if varying else name
     box = _driven.get(folder.absolute()) or _owned(folder)
-    sweep = Tracker(box, tracking.uri, [messages.start(tracking, name, about, None)])
+    sweep = Tracker(box, tracking.uri, [messages.start(tracking, title, about, None)])
     try:
         sweep.begin()
     except BaseException:
@@ -88,146 +91,41 @@ def start_sweep(tracking: Tracking, folder: Path, name: str, points: int) -> str
     return sweep.run_id
 
 
-def finish_sweep(tracking: Tracking, folder: Path, note: str, status: str) -> None:
-    """Give the sweep's run its note, in Markdown, and end it; then send what is left below the folder.
+def finish_sweep(tracking: Tracking, folder: Path, note: str, status: str) -> str | None:
+    """Give the sweep's run its note, in Markdown, its end and its report; then send what is left below the folder.
 
-    `status` is FINISHED, FAILED or KILLED. Runs that are still in a process are left to it.
+    `status` is FINISHED, FAILED or KILLED. Runs that are still in a process are left to it. Returns where MLflow's
+    pages show the sweep's run, unless they lack something.
     """
     if tracking.uri is None:
-        return
+        return None
     from flowerbench import sync
 
     box = _driven.pop(folder.absolute(), None) or _owned(folder)
     if box.is_for(mlflow_store.address(tracking.uri), tracking.experiment):
-        box.add(message("tags", tags=texts({"mlflow.note.content": note})), message("end", status=status))
+        text = mlflow_notes.fitting(without_password(note), _REST)
+        box.add(*messages.ending(text, status))
     box.release()
     missing = [found.trouble for found in sync.deliver_below(folder, [tracking.uri]) if found.trouble]
     if missing:
         say = "MLflow lacks something of %d runs of this sweep (%s); send it with: python -m flowerbench.sync %s"
         log.warning(say, len(missing), missing[0], folder)
+        return None
+    return _page(tracking.uri, Outbox(folder).run_id)
 
 
-class Tracker:
-    """One run in MLflow; without a journal, as when tracking is off, every method does nothing.
+_REST = "*This note holds no more: the rest is in the report, among the artifacts.*"
 
-    What it is told is written down at once, and sent when the run begins, after every epoch and at the end.
-    """
 
-    def __init__(self, box: Outbox | None = None, uri: str = "", opening: Sequence[Message] = ()) -> None:
-        self._box = box
-        self._uri = uri
-        self._opening = opening
-        self._goes_on = False
-        self._epochs: set[int] = set()
-        self._is_away = self._was_refused = False
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id in MLflow, once that could be reached."""
-        return self._box.run_id if self._box else None
-
-    def begin(self) -> None:
-        """Begin the run, or go on with the one that the folder has. Raises UsageError as `run` does."""
-        if self._box is None:
-            return
-        self._goes_on = self._box.is_for(self._opening[0]["uri"], self._opening[0]["experiment"])
-        if not self._goes_on:
-            self._box.begin(*self._opening)
-        elif self._box.is_ended:
-            self._box.add(message("reopened"))
-        self._epochs = {said["step"] for said in self._box.about_run if said["do"] == "epoch"}
-        try:
-            self._deliver(_SECONDS, refuse=True)
-        except UsageError:
-            if not self._goes_on:
-                self._box.discard()
-                self.release()
-                self._box = None
-            raise
-
-    def start_over(self) -> None:
-        """End the run that the folder had, marked as replaced, and begin another in its place."""
-        if self._box is None or not self._goes_on:
-            return
-        left = [message("tags", tags={"flowerbench.replaced": "true"}), message("end", status="KILLED")]
-        self._box.add(*left, *self._opening)
-        self._goes_on, self._epochs = False, set()
-
-    def tag(self, tags: Mapping[str, Any]) -> None:
-        """Set tags of the run."""
-        self._add("tags", tags=texts(tags))
-
-    def data(self, name: str, split: str) -> None:
-        """Name the run's data set, told apart by the fingerprint of its split."""
-        self._add("data", name=name, split=split)
-
-    def go_on(self, rows: Sequence[Row]) -> None:
-        """Take note of the epochs that are on disk already; a run that begins again without its own is another run."""
-        if self._epochs and not rows:
-            self.start_over()
-        for row in rows:
-            self._note(row)
-
-    def log(self, row: Row) -> None:
-        """Send an epoch, a row of history.csv, as soon as it ends: MLflow shows that time. One it has is left out."""
-        if self._note(row):
-            self._deliver(_SECONDS)
-
-    def _note(self, row: Row) -> bool:
-        if self._box is None or (step := int(row["epoch"])) in self._epochs:
-            return False
-        self._epochs.add(step)
-        self._add("epoch", step=step, metrics=messages.metrics(row.__getitem__))
-        return True
-
-    def finish(self, best: Row, val_correct: int, val_total: int) -> None:
-        """Say what the run came to: its best epoch, with so many of `val_total` validation photos right."""
-        values = {"val_accuracy": best["val_accuracy"], "epoch": best["epoch"], "val_correct": val_correct}
-        named = {f"best/{name}": float(value) for name, value in values.items()}
-        self._add("best", step=int(best["epoch"]), metrics=named | {"val_total": float(val_total)})
-
-    def end(self, status: str, reason: str | None = None, trace: str | None = None) -> None:
-        """Send MLflow's word for the end, then the files of the run folder and their figures."""
-        if self._box is None:
-            return
-        if reason is not None:
-            self.tag({"flowerbench.status_reason": reason})
-        # The end first: a run that is over must not stay RUNNING, whatever becomes of its files.
-        self._add("end", status=status)
-        self._add("files", traceback=trace and without_password(trace))
-        self._deliver(_SECONDS if status == "KILLED" else math.inf)
-
-    def release(self) -> None:
-        """Leave the journal to others."""
-        if self._box is not None:
-            self._box.release()
-
-    def _add(self, do: str, **details: Any) -> None:
-        if self._box is None:
-            return
-        # A run that goes on says some things again; a metric with another time would be there twice.
-        if do in ("data", "best") and any(details.items() <= said.items() for said in self._box.about_run):
-            return
-        self._box.add(message(do, **details))
-
-    def _deliver(self, seconds: float, refuse: bool = False) -> None:
-        """Send what waits. A store that is away is told once, and once more when it has everything again."""
-        assert self._box is not None
-        try:
-            refusal = delivery.deliver(self._box, self._uri, seconds)
-        except Exception as error:
-            if refuse and isinstance(error, UsageError):
-                raise
-            if not self._is_away:
-                mlflow_store.warn(self._uri, error)
-            self._is_away = True
-            return
-        if refusal and not self._was_refused:
-            mlflow_store.warn(self._uri, refusal)
-            self._was_refused = True
-        if self._is_away and self._box.next is None:
-            log.info("MLflow at %s is back, and has everything", without_password(self._uri))
-            self._is_away = False
+def _page(uri: str, run_id: str | None) -> str | None:
+    if run_id is None:
+        return None
+    try:
+        experiment = mlflow_store.client(uri).get_run(run_id).info.experiment_id
+    except Exception as error:
+        log.debug("no address of run %s: %s", run_id, mlflow_store.reason(error))
+        return None
+    return mlflow_pages.address(without_password(uri), experiment, run_id)
 
 
 def _owned(folder: Path) -> Outbox:

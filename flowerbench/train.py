@@ -26,7 +26,12 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     params = identity.flat(cast(DictConfig, cfg))
     with (
         tracking.run(
-            cfg.tracking, params=params, name=run.name, folder=run.folder, sweep=run.sweep_folder, tags=run.tags
+            cfg.tracking,
+            params=params,
+            name=run.settings or run.name,
+            folder=run.folder,
+            sweep=run.sweep_folder,
+            tags=run.tags,
         ) as tracker,
         store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
         EpochBar(cfg.epochs, is_shown=run.is_alone) as bar,
@@ -36,7 +41,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         made = assembly.assemble(cfg)
         photos, parts = made.photos, made.parts
         facts = provenance.facts(cfg, photos, parts, made.network, made.device, micro_batch)
-        tracker.data(cfg.data.name, parts.fingerprint)
+        tracker.data(cfg.data.name, parts.fingerprint, photos.count(parts.train), photos.count(parts.val))
         log.info(provenance.opening_line(facts))
 
         def on_batch(part: str, done: int, total: int) -> None:

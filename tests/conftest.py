@@ -79,11 +79,14 @@ def start_train(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish_together(processes: list[subprocess.Popen[str]]) -> None:
-    """Wait for commands that were started together; each must succeed."""
+def finish_together(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Wait for commands that were started together; each must succeed. Returns what each printed."""
+    printed = []
     for process in processes:
-        _, errors = process.communicate(timeout=200)
+        output, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
+        printed.append(output)
+    return printed
 
 
 @pytest.fixture

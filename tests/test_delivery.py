@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flowerbench import mlflow_store, tracking
+from flowerbench import mlflow_store, sync, tracking
 from flowerbench.config import Tracking
 from flowerbench.errors import Pruned, UsageError
 from flowerbench.outbox import Outbox
@@ -109,7 +109,7 @@ def test_a_folder_entered_again_goes_on_with_its_run(store: Tracking, tmp_path: 
         assert "flowerbench.status_reason" not in during.data.tags
         for number in (1, 2, 3):
             tracker.log(epoch(number))
-        tracker.data("flowers", "5" * 64)
+        tracker.data("flowers", "5" * 64, {"daisy": 8}, {"daisy": 10})
         tracker.finish(epoch(3), 3, val_total=10)
     assert tracker.run_id == failed.run_id
     [run] = runs(store)
@@ -124,7 +124,7 @@ def test_what_a_finished_run_says_again_is_there_once(store: Tracking, tmp_path:
         tracker = train(store, tmp_path, 1, 2)
     assert [run.info.status for run in runs(store)] == ["FINISHED"]
     assert steps(store, tracker.run_id) == [1, 2]
-    assert history(store, tracker.run_id, "best/val_correct") == [(2, 2.0)]
+    assert history(store, tracker.run_id, "best/val_correct") == [(0, 2.0)]
 
 
 def test_a_run_that_never_reached_the_store_arrives_with_the_next(
@@ -209,7 +209,7 @@ def test_whoever_gets_through_first_makes_the_run_of_the_sweep(store: Tracking, 
     tracking.finish_sweep(store, tmp_path, "note", "FINISHED")
     found = {run.info.run_name: run for run in runs(store)}
     assert set(found) == {"a", "b", "s"}
-    assert found["s"].data.tags["mlflow.note.content"] == "note"
+    assert found["s"].data.tags["mlflow.note.content"].startswith("note [Curves")
     for name in ("a", "b"):
         assert found[name].data.tags["mlflow.parentRunId"] == found["s"].info.run_id
     assert {run.info.status for run in found.values()} == {"FINISHED"}
@@ -223,7 +223,8 @@ def test_a_sweep_started_again_is_one_run(store: Tracking, tmp_path: Path):
     assert fetched(store, first).info.status == "RUNNING"
     tracking.finish_sweep(store, tmp_path, "whole", "FINISHED")
     [run] = runs(store)
-    assert (run.info.status, run.data.tags["mlflow.note.content"]) == ("FINISHED", "whole")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.note.content"].startswith("whole [Curves")
 
 
 def test_the_end_of_a_sweep_brings_what_its_runs_could_not(store: Tracking, tmp_path: Path, line: Line):
@@ -234,6 +235,19 @@ def test_the_end_of_a_sweep_brings_what_its_runs_could_not(store: Tracking, tmp_
     line.is_cut = False
     tracking.finish_sweep(store, tmp_path, "", "FAILED")
     assert sorted(run.info.status for run in runs(store)) == ["FAILED", "FAILED", "FINISHED"]
+
+
+def test_a_report_that_mlflow_missed_comes_with_the_next_delivery(store: Tracking, tmp_path: Path, line: Line):
+    parent = tracking.start_sweep(store, tmp_path, "s", points=0)
+    line.is_cut = True
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("<p>")
+    assert tracking.finish_sweep(store, tmp_path, "note", "FINISHED") is None
+    line.is_cut = False
+    assert artifacts(store, parent) == set()
+    assert [found.trouble for found in sync.deliver_below(tmp_path, [])] == [None]
+    assert artifacts(store, parent) == {"report"}
+    assert fetched(store, parent).data.tags["mlflow.note.content"].startswith("note [Curves")
 
 
 def test_a_sweep_that_could_not_be_told_says_what_to_do(
@@ -343,7 +357,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_hold_up_the_files(store: Trackin
 def test_much_that_waits_does_not_block_an_epoch(
     store: Tracking, tmp_path: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tracking, "_SECONDS", 0.3)
+    monkeypatch.setattr("flowerbench.tracker._SECONDS", 0.3)
     line.is_cut = True
     with tracking.run(store, params={}, name="x", folder=tmp_path) as tracker:
         for number in range(1, 31):
@@ -453,5 +467,5 @@ def test_a_journal_is_json_a_line(store: Tracking, tmp_path: Path):
     """What other programs may rely on."""
     train(store, tmp_path, 1)
     lines = [json.loads(line) for line in (tmp_path / "mlflow.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [line["do"] for line in lines] == ["start", "params", "epoch", "best", "end", "files"]
+    assert [line["do"] for line in lines] == ["start", "params", "epoch", "best", "note", "end", "files"]
     assert json.loads((tmp_path / "mlflow.json").read_text())["acknowledged"] == len(lines)

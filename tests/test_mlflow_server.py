@@ -61,11 +61,7 @@ class Server:
     def _is_up(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "server.log").read_text()
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return answers(self.uri)
 
     def kill(self) -> None:
         """Kill its processes, which are a group of their own."""
@@ -73,6 +69,15 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+
+def answers(address: str) -> bool:
+    """Whether MLflow is there."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> None:
@@ -133,14 +138,16 @@ def check(server: Server, sweep: Path) -> None:
 
     client = MlflowClient(server.uri)
     found = client.search_runs([client.get_experiment_by_name("flowerbench").experiment_id])
-    runs = {run.info.run_name: run for run in found}
-    assert sorted(run.info.run_name for run in found) == sorted(["mine", *NAMES])
+    runs = {run.data.tags.get("flowerbench.name", run.info.run_name): run for run in found}
+    parent = runs.pop("seed (mine)")
+    assert sorted(runs) == NAMES
     assert {run.info.status for run in found} == {"FINISHED"}
-    assert "Best Accuracy Rate" in runs["mine"].data.tags["mlflow.note.content"]
-    assert "mlflow.parentRunId" not in runs["mine"].data.tags
+    assert "Best Accuracy Rate" in parent.data.tags["mlflow.note.content"]
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"report"}
+    assert "mlflow.parentRunId" not in parent.data.tags
     for name in NAMES:
         run = runs[name]
-        assert run.data.tags["mlflow.parentRunId"] == runs["mine"].info.run_id
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         with (sweep / name / "history.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == EPOCHS

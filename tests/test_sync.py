@@ -114,6 +114,8 @@ def test_a_run_that_was_killed_is_ended_and_one_that_runs_is_left(
     [run] = runs(store)
     assert (run.info.status, run.info.end_time) == ("KILLED", last)
     assert run.data.tags["flowerbench.status_reason"] == "its process was killed"
+    said = "Stopped: its process was killed.\n\nBefore that: Best accuracy 0.0300 in epoch 3.\n"
+    assert run.data.tags["mlflow.note.content"].startswith(said)
     assert steps(store, run.info.run_id) == [1, 2, 3], "the run folder is the truth"
 
 

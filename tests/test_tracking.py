@@ -16,7 +16,7 @@ import pytest
 
 from flowerbench import mlflow_store, tracking
 from flowerbench.config import Tracking
-from flowerbench.errors import UsageError
+from flowerbench.errors import RunError, UsageError
 
 PREDICTIONS = "photo,label,prediction,p(daisy),p(rose)\na.jpg,daisy,rose,0.4,0.6\nb.jpg,rose,rose,0.1,0.9\n"
 
@@ -85,7 +85,7 @@ def test_a_finished_run_is_there_as_a_whole(store: Tracking, folder: Path):
     before = time.time() * 1000
     with tracking.run(store, params=params, name="lr-0.1", folder=folder, tags={"a": "b"}) as tracker:
         tracker.tag({"flowerbench.identity": "f00d"})
-        tracker.data("flowers", "5" * 64)
+        tracker.data("flowers", "5" * 64, {"daisy": 20, "rose": 20}, {"daisy": 4, "rose": 6})
         for number in (1, 2, 3):
             tracker.log(epoch(number))
         tracker.finish(epoch(3), 3, val_total=10)
@@ -96,12 +96,22 @@ def test_a_finished_run_is_there_as_a_whole(store: Tracking, folder: Path):
     expected = {"lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "seconds"}
     expected |= {"best/val_accuracy", "best/epoch", "best/val_correct", "val_total"}
     assert set(run.data.metrics) == expected
-    assert history(store, tracker.run_id, "best/val_correct") == [(3, 3.0)]
+    assert history(store, tracker.run_id, "best/val_correct") == [(0, 3.0)]
     assert len(run.data.params) == 132
     assert run.data.params["optim.betas"] == "[0.9, 0.99]"
     assert run.data.params["long"] == "x" * 6000
     assert {"a": "b", "flowerbench.identity": "f00d"}.items() <= run.data.tags.items()
-    assert [data.dataset.name for data in run.inputs.dataset_inputs] == ["flowers"]
+    inputs = {found.dataset.name: found for found in run.inputs.dataset_inputs}
+    assert {name: found.tags[0].value for name, found in inputs.items()} == {
+        "flowers/train": "training",
+        "flowers/val": "validation",
+    }
+    assert {found.dataset.digest for found in inputs.values()} == {"5" * 36}
+    profile = json.loads(inputs["flowers/val"].dataset.profile)
+    assert profile == {"num_rows": 10, "photos_per_class": {"daisy": 4, "rose": 6}}
+    said = run.data.tags["mlflow.note.content"]
+    assert said.startswith("Best accuracy 0.3000 (3/10) in epoch 3.\n")
+    assert f"`{folder.as_posix()}`" in said
     figures = {"curves.png", "confusion_matrix.png"}
     files = {"config.yaml", "history.csv", "summary.json", "val_predictions.csv"}
     assert artifacts(store, tracker.run_id) == files | figures
@@ -111,15 +121,19 @@ def test_a_finished_run_is_there_as_a_whole(store: Tracking, folder: Path):
 
 
 def test_the_runs_of_a_sweep_are_children_of_its_run(store: Tracking, tmp_path: Path):
-    parent = tracking.start_sweep(store, tmp_path, "2026-11-24/02-10-11", points=2)
+    parent = tracking.start_sweep(store, tmp_path, "2026-11-24/02-10-11", 2, varying=["batch_size", "epochs"])
     for name in ("a", "b"):
         with tracking.run(store, params={}, name=name, folder=tmp_path / name, sweep=tmp_path):
             pass
-    tracking.finish_sweep(store, tmp_path, "| run | accuracy |\n", "FINISHED")
+    page = tracking.finish_sweep(store, tmp_path, "2 points: 2 done.\n\n| run | accuracy |\n", "FINISHED")
     sweep = fetched(store, parent)
-    assert (sweep.info.status, sweep.info.run_name) == ("FINISHED", "2026-11-24/02-10-11")
+    assert (sweep.info.status, sweep.info.run_name) == ("FINISHED", "batch_size, epochs (2026-11-24/02-10-11)")
+    assert page is not None
+    assert page.endswith(f"#/experiments/{sweep.info.experiment_id}/runs/{parent}?workflowType=machine_learning")
+    first, table = sweep.data.tags["mlflow.note.content"].split("\n\n")[:2]
+    assert first.startswith("2 points: 2 done. [Curves of these runs](#/")
+    assert table == "| run | accuracy |"
     expected = {"flowerbench.kind": "sweep", "flowerbench.sweep": "2026-11-24/02-10-11"}
-    expected |= {"mlflow.note.content": "| run | accuracy |\n"}
     assert expected.items() <= sweep.data.tags.items()
     found = mlflow_store.client(store.uri).search_runs(
         [sweep.info.experiment_id], f"tags.mlflow.parentRunId = '{parent}'"
@@ -145,9 +159,20 @@ def test_a_failed_run_says_why(store: Tracking, folder: Path):
     run = fetched(store, tracker.run_id)
     assert run.info.status == "FAILED"
     assert run.data.tags["flowerbench.status_reason"] == "the loss is not finite"
+    said = run.data.tags["mlflow.note.content"]
+    assert said.startswith("Failed: the loss is not finite.\n")
+    assert "raise error\nValueError: the loss is\nnot finite" in said
     assert "raise error" in text(store, tracker.run_id, "traceback.txt", folder)
     assert {"history.csv", "curves.png"} <= artifacts(store, tracker.run_id)
     assert math.isnan(run.data.metrics["train/loss"])
+
+
+def test_what_a_user_can_mend_has_no_traceback_in_its_note(store: Tracking, folder: Path):
+    tracker, _ = broken_off_by(RunError("no room on the disk"), store, folder, epoch(1))
+    said = fetched(store, tracker.run_id).data.tags["mlflow.note.content"]
+    assert said.startswith("Failed: no room on the disk.\n\nBefore that: Best accuracy 0.1000 in epoch 1.\n")
+    assert "raise error" not in said
+    assert "raise error" in text(store, tracker.run_id, "traceback.txt", folder)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(15), SystemExit(3)])
@@ -157,6 +182,44 @@ def test_a_stopped_run_is_killed(store: Tracking, tmp_path: Path, stop: BaseExce
     assert raised is stop
     assert fetched(store, tracker.run_id).info.status == "KILLED"
     assert artifacts(store, tracker.run_id) == {"history.csv"}
+
+
+def test_what_people_write_into_a_note_stays(store: Tracking, folder: Path):
+    client = mlflow_store.client(str(store.uri))
+    failed, _ = broken_off_by(ValueError("no memory"), store, folder, epoch(1))
+    with tracking.run(store, params={}, name="x", folder=folder) as tracker:
+        assert tracker.run_id == failed.run_id
+        assert "mlflow.note.content" not in fetched(store, tracker.run_id).data.tags, "it does not fail any more"
+        client.set_tag(tracker.run_id, "mlflow.note.content", "my words")
+    assert fetched(store, tracker.run_id).data.tags["mlflow.note.content"] == "my words"
+    with tracking.run(store, params={}, name="x", folder=folder):
+        pass
+    assert fetched(store, tracker.run_id).data.tags["mlflow.note.content"] == "my words"
+
+
+def test_the_report_of_a_sweep_is_among_its_artifacts_as_it_was_at_its_last_end(store: Tracking, tmp_path: Path):
+    parent = tracking.start_sweep(store, tmp_path, "s", points=1)
+    (tmp_path / "report" / "figures").mkdir(parents=True)
+    for number, name in enumerate(("report.md", "figures/settings.svg"), start=1):
+        (tmp_path / "report" / name).write_text(f"first {number}")
+    tracking.finish_sweep(store, tmp_path, "", "KILLED")
+    assert artifacts(store, parent) == {"report"}
+    assert text(store, parent, "report/figures/settings.svg", tmp_path) == "first 2"
+    tracking.start_sweep(store, tmp_path, "s", points=1)
+    (tmp_path / "report" / "report.md").write_text("second")
+    tracking.finish_sweep(store, tmp_path, "", "FINISHED")
+    assert text(store, parent, "report/report.md", tmp_path / "report") == "second"
+
+
+def test_a_long_note_of_a_sweep_is_cut_between_two_rows(store: Tracking, tmp_path: Path):
+    parent = tracking.start_sweep(store, tmp_path, "s", points=1)
+    table = "\n".join(f"| seed={number} | 0.5000 | FINISHED |" for number in range(500))
+    tracking.finish_sweep(store, tmp_path, f"500 points.\n\n{table}", "FINISHED")
+    said = fetched(store, parent).data.tags["mlflow.note.content"]
+    assert len(said) < 8000
+    *_, rows, rest, _ = said.split("\n\n")
+    assert "the rest is in the report" in rest
+    assert table.startswith(f"{rows}\n")
 
 
 def test_epochs_that_the_store_missed_are_sent_again(
@@ -319,7 +382,7 @@ def test_without_a_uri_nothing_happens_and_nothing_is_imported(tmp_path: Path):
         "    names = 'epoch lr train_loss train_accuracy val_loss val_accuracy seconds'\n"
         "    best = dict.fromkeys(names.split(), 1)\n"
         "    tracker.start_over(); tracker.go_on([best])\n"
-        "    tracker.tag({'a': 1}); tracker.data('x', 'y'); tracker.log(best); tracker.finish(best, 1, 1)\n"
+        "    tracker.tag({'a': 1}); tracker.data('x', 'y', {}, {}); tracker.log(best); tracker.finish(best, 1, 1)\n"
         "assert tracker.run_id is None\n"
         "assert not {'mlflow', 'pandas', 'matplotlib', 'torch'} & set(sys.modules)\n"
     )

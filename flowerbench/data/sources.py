@@ -6,10 +6,11 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flowerbench import cache
 from flowerbench.config import Data
@@ -43,8 +44,12 @@ class Photos:
 
     @property
     def per_class(self) -> dict[str, int]:
-        counts = Counter(self.labels)
-        return {name: counts[index] for index, name in enumerate(self.classes)}
+        return self.count(range(len(self)))
+
+    def count(self, indices: Iterable[int]) -> dict[str, int]:
+        """How many of these photos there are of each class."""
+        counts = Counter(self.labels[index] for index in indices)
+        return {name: counts[label] for label, name in enumerate(self.classes)}
 
     @property
     def fingerprint(self) -> str:
@@ -90,6 +95,19 @@ def _find_root(cfg: Data) -> Path:
         log.info("There are no photos at %s yet", root)
         download.photos(cfg.url, root, sha256=cfg.sha256, size=cfg.bytes)
     return _below_single_folders(root)
+
+
+def place(config: Mapping[str, Any]) -> Path | None:
+    """The folder of the photos of a flat config, where they are on this machine; nothing is fetched or drawn."""
+    from flowerbench.data import synthetic
+
+    if config.get("data.root"):
+        root = Path(config["data.root"]).expanduser()
+    elif config.get("data.synthetic.count"):
+        root = synthetic.place(*(config[f"data.synthetic.{key}"] for key in ("count", "size", "seed")))
+    else:
+        root = cache.folder() / str(config.get("data.name"))
+    return _below_single_folders(root) if root.is_dir() else None
 
 
 def _below_single_folders(root: Path) -> Path:

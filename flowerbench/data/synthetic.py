@@ -30,7 +30,7 @@ def root(count: int, size: int, seed: int) -> Path:
             f"synthetic photos: count={count}, size={size}, seed={seed}: "
             f"take at least {len(SPECIES)} photos of {SMALLEST_SIZE} pixels and a seed from 0 up"
         )
-    folder = cache.folder() / "synthetic" / f"flowers-{count}_size-{size}_seed-{seed}_drawing-{DRAWING_VERSION}"
+    folder = place(count, size, seed)
     if folder.is_dir():
         return folder
     part = folder.with_name(f"{folder.name}.part")
@@ -52,6 +52,11 @@ def root(count: int, size: int, seed: int) -> Path:
             "set FLOWERBENCH_CACHE to a folder with room that you may write to"
         ) from error
     return folder
+
+
+def place(count: int, size: int, seed: int) -> Path:
+    """Where that folder is, or would be."""
+    return cache.folder() / "synthetic" / f"flowers-{count}_size-{size}_seed-{seed}_drawing-{DRAWING_VERSION}"
 
 
 def _write(folder: Path, count: int, size: int, seed: int) -> None:

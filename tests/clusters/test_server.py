@@ -24,7 +24,7 @@ def test_every_metric_of_every_epoch_arrives_once(mlflow_on_postgresql, sweep, p
 
     client = MlflowClient(mlflow_on_postgresql)
     runs = client.search_runs([client.get_experiment_by_name("flowerbench").experiment_id])
-    points = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
+    points = {run.data.tags["flowerbench.name"]: run for run in runs if "mlflow.parentRunId" in run.data.tags}
     assert len(runs) == 9
     assert set(points) == {f"seed-{seed}" for seed in range(8)}
     assert {run.info.status for run in runs} == {"FINISHED"}
