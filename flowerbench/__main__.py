@@ -22,7 +22,7 @@ USAGE = """\
 flowerbench {version}: sweeps over fine-tuning settings of image classifiers, and which differences are real
 
   python -m flowerbench.train       train one model, or sweep with --multirun
-  python -m flowerbench.report      compare runs: tables in Markdown
+  python -m flowerbench.report      compare runs: which settings differ, in tables, pages and figures
 
 Each explains itself with --help.
 

@@ -118,7 +118,8 @@ def _thin(trajectory: Path, surplus: float, newest: int) -> None:
 
 
 def _listed(home: Path) -> str:
-    from flowerbench.report.tables import pipe_table
+    from flowerbench.report.blocks import Table
+    from flowerbench.report.formats.markdown import pipe_table
 
     rows = []
     for entry in reversed(entries(home)):
@@ -130,7 +131,7 @@ def _listed(home: Path) -> str:
     if not rows:
         return f"No epochs are kept in {home}."
     total = sum(entry.size for entry in entries(home))
-    table = pipe_table(["Trajectory", "Settings", "Epochs", "Size", "Last used"], rows)
+    table = pipe_table(Table(["Trajectory", "Settings", "Epochs", "Size", "Last used"], rows))
     return f"{table}\n\n{len(rows)} trajectories, {_size(total)}, in {home}"
 
 

@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from flowerbench import atomic, errors, summaries
+from flowerbench import errors, summaries
 from flowerbench.drive import OVER, Drive, driven
 
 
@@ -38,27 +39,37 @@ def _results(drive: Drive) -> dict[str, dict[str, Any]]:
 
 
 def _sum_up(drive: Drive, status: str) -> None:
-    from flowerbench import report, tracking
+    from flowerbench import tracking
     from flowerbench.mlflow_store import without_password
-    from flowerbench.report import frame
 
-    note, full = "", drive.folder / "report.md"
+    note, page, full = "", None, drive.folder / "report"
     try:
-        runs = frame.load(drive.folder)
-        note = report.summary(runs)
-        atomic.write_text(full, report.markdown(runs))
-    except (OSError, errors.UsageError) as error:
+        # Who stops a sweep does not wait for figures.
+        note = _report(drive.folder, full, has_figures=status != "KILLED")
+    except Exception as error:  # whatever ails the report, the sweep is done
         print(f"flowerbench: no report in {full}: {errors.one_line(error)}", file=sys.stderr)
     finally:
-        tracking.finish_sweep(drive.config.tracking, drive.folder, note, status)
+        page = tracking.finish_sweep(drive.config.tracking, drive.folder, f"{counts(drive)}\n\n{note}", status)
         drive.lock.release()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"
-    look = "   (look at it with: mlflow ui)" if uri == "sqlite:///mlflow.db" else ""
-    places = f"MLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full}"
+    look = f"\nLook at it:   {page}" if page else ""
+    places = f"MLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full / 'report.html'}"
     with contextlib.suppress(OSError):  # the terminal may be gone
-        print(f"\n{note}\n\n{counts(drive)}\n{places}")
+        print(f"\n{note}\n{counts(drive)}\n{places}")
+
+
+def _report(sweep: Path, folder: Path, has_figures: bool) -> str:
+    """Write the report of a sweep into a folder; the short form of it."""
+    from flowerbench.report import analysis, document, files, frame
+    from flowerbench.report.formats import markdown
+
+    runs = frame.load(sweep)
+    sections = analysis.sections(runs)
+    note = markdown.render(document.short(sections))
+    files.write(runs, sections, folder, has_figures=has_figures)
+    return note
 
 
 def counts(drive: Drive) -> str:

@@ -13,7 +13,8 @@ from flowerbench import config, drive, identity, provenance, summaries
 from flowerbench.data import sources, split
 from flowerbench.placement import pick_device
 from flowerbench.points import Point
-from flowerbench.report.tables import pipe_table
+from flowerbench.report.blocks import Table
+from flowerbench.report.formats.markdown import pipe_table
 from flowerbench.trajectory import Trajectory
 
 
@@ -49,7 +50,7 @@ def text(planned: Sequence[Point], earlier: Path | None, threads: int | None = N
     estimate = f", about {duration(sum(known))} one after another" if known else ""
     estimate += f" without {unknown} points of which no earlier epoch can tell" if unknown and known else ""
     where = f" It goes on with {earlier}." if earlier else ""
-    table = pipe_table(["Point", "Epochs", "To train", "State", "Time"], rows)
+    table = pipe_table(Table(["Point", "Epochs", "To train", "State", "Time"], rows))
     return f"{table}\n\n{len(work)} points, {asked} epochs asked for, {to_train} to train{estimate}.{where}"
 
 

@@ -55,6 +55,7 @@ def parameters(folder: Path) -> list[dict[str, object]]:
     return [trial.params for trial in study(folder).trials]
 
 
+@pytest.mark.long
 def test_a_search_finds_the_best_of_its_trials_and_goes_on_where_it_stood(flowerbench, tmp_path, command):
     search = [*command, "epochs=2", LR, "batch_size=8,16"]
     done = flowerbench("train", *search, "hydra.sweeper.n_trials=4")

@@ -67,9 +67,10 @@ def test_a_sweep_ends_with_its_table_and_says_where_everything_is(flowerbench, t
     assert "sqlite:///mlflow.db" in done.stdout
     assert str(sweep.relative_to(tmp_path)) in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    report = sweep / "report.md"
-    assert str(report.relative_to(tmp_path)) in done.stdout
-    assert "| Epoch" in report.read_text(encoding="utf-8")
+    report = sweep / "report"
+    assert str((report / "report.html").relative_to(tmp_path)) in done.stdout
+    assert "| Epoch" in (report / "report.md").read_text(encoding="utf-8")
+    assert {"report.html", "report.tex", "report.json", "settings.csv", "figures"} <= {f.name for f in report.iterdir()}
 
     from mlflow import MlflowClient
 
@@ -80,7 +81,11 @@ def test_a_sweep_ends_with_its_table_and_says_where_everything_is(flowerbench, t
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(parents) == 1
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
-    assert {run.info.run_name for run in children} == set(names)
+    assert {run.data.tags["flowerbench.name"] for run in children} == set(names)
+    assert "batch_size=8, epochs=1" in {run.info.run_name for run in children}
+    assert len({run.data.tags["mlflow.runColor"] for run in children}) == 4
+    place = f"/#/experiments/{experiment.experiment_id}/runs/{parents[0].info.run_id}"
+    assert f"mlflow ui, then http://127.0.0.1:5000{place}?workflowType=machine_learning\n" in done.stdout
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert "Best Accuracy Rate" in parents[0].data.tags["mlflow.note.content"]
     longest = next(run for run in children if run.data.params["epochs"] == "2")
@@ -98,7 +103,7 @@ def test_a_point_that_fails_does_not_stop_the_others_and_stays_visible(flowerben
     assert status(sweep / "optim.lr-1e+30") == "FAILED"
     assert status(sweep / "optim.lr-0.01") == "FINISHED"
     assert "FAILED: epoch 1: the" in done.stdout
-    assert "FAILED" in (sweep / "report.md").read_text(encoding="utf-8")
+    assert "FAILED" in (sweep / "report" / "report.md").read_text(encoding="utf-8")
     assert "loss became" in (sweep / "optim.lr-1e+30" / "train.log").read_text(encoding="utf-8")
 
 
@@ -116,7 +121,7 @@ def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
     runs = client.search_runs([client.get_experiment_by_name("flowerbench").experiment_id])
     ended = {run.info.run_name: run.info.status for run in runs}
     parent = only_sweep(tmp_path).relative_to(tmp_path / "multirun").as_posix()
-    assert ended == {parent: "KILLED", "epochs-1": "FINISHED", "epochs-5000": "KILLED"}
+    assert ended == {f"epochs ({parent})": "KILLED", "epochs=1": "FINISHED", "epochs=5000": "KILLED"}
 
 
 def test_names_of_points_are_safe_and_hold_what_varies_alone(flowerbench, tmp_path, small):
@@ -180,6 +185,7 @@ def test_two_runs_on_a_brand_new_store_both_succeed(tmp_path, small):
         assert {"config.yaml", "history.csv", "val_predictions.csv", "curves.png", "confusion_matrix.png"} <= artifacts
 
 
+@pytest.mark.long
 def test_the_same_command_finishes_what_was_stopped_and_nothing_else(flowerbench, tmp_path, small):
     command = ["--multirun", *small, "epochs=2,120", "cache.dir=cache"]
     output, _ = stopped_in("epochs-120", tmp_path, *command)
@@ -226,6 +232,7 @@ s.split = split
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.long
 def test_what_kills_a_point_is_told_and_stops_no_other(flowerbench, tmp_path, small):
     (tmp_path / "sitecustomize.py").write_text(BAD_POINTS)
     bad = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flowerbench import mlflow_store
+from flowerbench import mlflow_store, provenance
 from flowerbench.errors import UsageError
 from flowerbench.report import __main__ as command
 from flowerbench.report import frame, from_mlflow
@@ -110,7 +110,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 
     uri = f"sqlite:///{(tmp_path_factory.mktemp('store') / 'mlflow.db').as_posix()}"
     client = mlflow_store.client(uri)
-    ids = {"experiment": client.create_experiment("flowers")}
+    artifacts = tmp_path_factory.mktemp("artifacts and a space").as_uri()
+    ids = {"experiment": client.create_experiment("flowers", artifact_location=artifacts)}
     about = {"flowerbench.sweep": "today", "flowerbench.protocol": "clean", "flowerbench.split": "39ae2c04"}
     parent = {"flowerbench.kind": "sweep", "flowerbench.sweep": "today", "flowerbench.points": "3"}
     ids["sweep"] = client.create_run(ids["experiment"], tags=parent, run_name="today").info.run_id
@@ -127,7 +128,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
             metrics += [Metric(key, value, 0, epoch) for key, value in numbers.items()]
         client.log_batch(run, metrics, [Param(key, str(value)) for key, value in told.items()])
     best = {"best/val_accuracy": 0.92, "best/epoch": 2, "best/val_correct": 92, "val_total": 100}
+    best |= {"test/correct": 40, "test/total": 50}
     client.log_batch(ids["batch_size-16"], [Metric(key, value, 0, 2) for key, value in best.items()])
+    for tag in provenance.tags({"train_total": 400, "versions": {}}).items():
+        client.set_tag(ids["batch_size-16"], *tag)
+    client.log_text(ids["batch_size-16"], "photo,label,prediction,p(a)\n1.jpg,a,None,0.5\n", "val_predictions.csv")
     client.set_terminated(ids["batch_size-16"])
     client.set_tag(ids["batch_size-32"], "flowerbench.status_reason", "no memory")
     client.set_terminated(ids["batch_size-32"], "FAILED")
@@ -141,7 +146,8 @@ def test_a_sweep_comes_back_from_mlflow(
     command.main(["flowers", "--tracking-uri", uri])
     text = capsys.readouterr().out
     assert text.startswith("# Sweep today\n\n2 runs: 1 FINISHED, 1 FAILED.\n")
-    assert cells(text.split("## Settings")[1].split("##")[0])[1:] == [
+    shown = cells(text.split("## Settings")[1].split("##")[0])[1:]
+    assert [[row[0], row[1], row[3], row[4], row[-1]] for row in shown] == [
         ["batch_size=16, epochs=2", "0.9200", "2", "92/100", "FINISHED"],
         ["batch_size=32, epochs=2", "–", "–", "–", "FAILED: no memory (1 of 2 epochs)"],
     ]
@@ -163,9 +169,39 @@ def test_mlflow_knows_a_source_by_several_names(store: tuple[str, dict[str, str]
     assert sorted(runs.index) == both
     run = runs.loc["batch_size-16"]
     assert (run["optim.lr"], run["model.weights"], run["data.mean"]) == (1e-5, None, [0.5, 0.5])
+    assert run[["train_total", "test_correct", "test_total"]].tolist() == [400, 40, 50]
+    assert runs.loc["batch_size-32", ["train_total", "test_correct", "test_total"]].isna().all()
     for source in ("roses", "7", "f" * 32, 'a"b'):
         with pytest.raises(UsageError, match="has no run under this name"):
             frame.load(source)
+
+
+def test_predictions_come_from_the_artifacts(store: tuple[str, dict[str, str]]):
+    runs = frame.load("today", tracking_uri=store[0])
+    predictions = runs.predictions("batch_size-16")
+    assert predictions is not None
+    assert predictions.to_dict("list") == {"photo": ["1.jpg"], "label": ["a"], "prediction": ["None"]}
+    assert runs.predictions("batch_size-32") is None
+
+
+@pytest.mark.parametrize(("given", "meant", "left"), [(None, "30", "5"), ("5", "30", "5"), ("2", "2", "2")])
+def test_a_report_waits_longer_for_a_server_than_training_does(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, meant: str, left: str
+):
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    seen = []
+
+    def client(uri: str) -> None:
+        seen.append(os.environ[name])
+        raise OSError("away")
+
+    monkeypatch.setattr(mlflow_store, "client", client)
+    with pytest.raises(UsageError, match="away"):
+        frame.load("flowers", tracking_uri="http://127.0.0.1:9")
+    assert (seen, os.environ[name]) == ([meant], left)
 
 
 def test_more_runs_than_a_page_holds():

@@ -31,10 +31,11 @@ def test_the_papers_tables_come_back():
     text = report.markdown(frame.load(paper_sweep(Path("paper"))))
     check_golden("paper", text)
     settings, last = text.split("## Settings")[1].split("## Best")[0], text.split("### batch_size=16, epochs=25")[1]
+    assert [row[7] for row in cells(settings)[1:]] == ["level (p = 1.00)", "best", "tied"]
     assert [row[:2] for row in cells(settings)[1:]] == [
-        ["batch_size=32, epochs=25", "0.9316"],
-        ["batch_size=16, epochs=20", "0.9351"],
-        ["batch_size=16, epochs=25", "0.9351"],
+        ["batch_size=32, epochs=25", "**0.9316**"],
+        ["batch_size=16, epochs=20", "**0.9351**"],
+        ["batch_size=16, epochs=25", "**0.9351**"],
     ]
     assert cells(last) == [
         ["Epoch", "Learning Rate", "Train Loss", "Val Loss", "Accuracy Rate"],
@@ -50,7 +51,7 @@ def test_the_papers_tables_come_back():
 def test_what_failed_or_never_began_stays_visible():
     runs = frame.load(half_failed_sweep(Path("sweep")))
     check_golden("half_failed", report.markdown(runs))
-    check_golden("half_failed_summary", report.summary(runs) + "\n")
+    check_golden("half_failed_summary", report.summary(runs))
 
 
 def test_a_single_run():
@@ -76,8 +77,9 @@ def test_protocols_and_splits_are_kept_apart():
     runs = frame.load(home)
     text = report.markdown(runs)
     check_golden("mixed", text)
-    assert "not comparable" in text
-    assert "not comparable" in report.summary(runs)
+    why = "by different validation protocols (augmented, clean) and on different photos (splits aaaa0000, "
+    assert f"**Not compared: these runs were judged {why}" in text
+    assert "**Not compared:" in report.summary(runs)
 
 
 def test_a_sweep_of_which_nothing_began():
@@ -85,14 +87,13 @@ def test_a_sweep_of_which_nothing_began():
     text = report.markdown(frame.load(sweep))
     assert text.startswith("# Sweep today\n\n2 runs: 2 MISSING.\n")
     assert cells(report.summary(frame.load(sweep)))[1:] == [
-        ["batch_size=16", "–", "–", "–", "MISSING"],
-        ["batch_size=32", "–", "–", "–", "MISSING"],
+        [f"batch_size={batch_size}", "–", "–", "–", "–", "MISSING"] for batch_size in (16, 32)
     ]
 
 
 def test_a_sweep_without_a_plan_that_never_began():
     runs = frame.load(write_plan(Path("sweep"), ["batch_size"], []))
-    assert report.markdown(runs) == report.summary(runs) + "\n" == "No run has begun.\n"
+    assert report.markdown(runs) == report.summary(runs) == "No run has begun.\n"
 
 
 def test_other_axes_can_be_asked_for():
@@ -106,6 +107,6 @@ def test_other_axes_can_be_asked_for():
     table = text.split("## Best accuracy by optim.lr and epochs")[1].split("##")[0]
     assert cells(table) == [
         ["optim.lr", "epochs=4"],
-        ["0.01", "0.9050 (mean of 2)"],
-        ["0.1", "0.9050 (mean of 2)"],
+        ["0.01", "**0.9050 ± 0.0071 (n=2)**"],
+        ["0.1", "**0.9050 ± 0.0071 (n=2)**"],
     ]

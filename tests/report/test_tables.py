@@ -1,207 +1,111 @@
-"""Tables, from frames: how numbers are written, and the law that no run is lost."""
+"""The tables of settings, of the comparison and of the cost."""
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
-from collections import Counter
-from fractions import Fraction
-
-import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from flowerbench.errors import UsageError
-from flowerbench.report import frame, tables
-from flowerbench.report.record import Record, outcome
-from tests.report.helpers import HEADER, cells
+from flowerbench.report import tables
+from flowerbench.report.reference import load
+from tests.report.helpers import record, section
 
 
-def record(
-    name: str, config: dict[str, object], status: str = "FINISHED", correct: int | None = 90, **facts: object
-) -> Record:
-    summary = {"best_epoch": 3, "best_val_accuracy": correct and correct / 100, "best_val_correct": correct}
-    known = outcome(status, {**summary, "val_total": 100, "epochs_done": 4}, []) if correct else {"status": status}
-    told = {"folder": name, "epochs_done": 4, "reason": None, "protocol": "clean", "split": "ab"} | known | facts
-    return Record(name, name, None, config, told, [])
-
-
-def runs(*records: Record) -> pd.DataFrame:
-    return frame.tabulate(records).runs
-
-
-def epochs(rates: list[float], accuracies: list[float] | None = None) -> pd.DataFrame:
-    accuracies = accuracies or [0.5] * len(rates)
-    rows = [(i, lr, 1.0, 0.5, math.nan, acc, 1.0) for i, (lr, acc) in enumerate(zip(rates, accuracies, strict=True), 1)]
-    return pd.DataFrame(rows, columns=HEADER.split(","))
-
-
-def test_pipes_and_lines_cannot_break_a_table():
-    table = tables.pipe_table(["a", "b|c"], [["x\ny", "1"]])
-    assert table == "| a   | b\\|c |\n| --- | ---- |\n| x y | 1    |"
+def row(table: tables.Table, number: int = 0) -> dict[str, str]:
+    return dict(zip(table.header, table.rows[number], strict=True))
 
 
 @pytest.mark.parametrize(
-    ("rate", "shown"),
+    ("told", "shown"),
     [
-        (0.001, "0.001000"),
-        (1e-6, "0.000001"),
-        (1e-7, "0.0000001"),
-        (2.5e-6, "0.0000025"),
-        (0.1, "0.100000"),
-        (0.0001234567, "0.000123"),
-        (1e-5 / 3, "0.00000333"),
-        (0.0, "0.000000"),
-        (1e-20, "1e-20"),
-        (12.0, "12.000000"),
-        (math.nan, "nan"),
+        ({}, ["0.9000", "0.826 to 0.945", "3", "90/100", "FINISHED"]),
+        ({"status": "FAILED", "reason": "no memory"}, ["–", "–", "–", "–", "FAILED: no memory (4 of 20 epochs)"]),
+        ({"status": "FAILED", "epochs_done": 0, "reason": "no photos"}, ["–", "–", "–", "–", "FAILED: no photos"]),
+        ({"status": "RUNNING"}, ["0.9000 (unfinished)", "–", "3", "90/100", "RUNNING (4 of 20 epochs)"]),
+        ({"status": "KILLED"}, ["0.9000 (unfinished)", "–", "3", "90/100", "KILLED (4 of 20 epochs)"]),
+        ({"status": "RUNNING", "correct": None, "epochs_done": 0}, ["–", "–", "–", "–", "RUNNING"]),
+        ({"status": "MISSING", "correct": None, "epochs_done": 0}, ["–", "–", "–", "–", "MISSING"]),
+        ({"total": None, "best_accuracy": 0.91}, ["0.9100", "–", "3", "–", "FINISHED"]),
     ],
 )
-def test_a_learning_rate_shows_what_counts(rate: float, shown: str):
-    assert tables.learning_rate(rate) == shown
+def test_a_row_says_how_its_run_ended(told: dict[str, object], shown: list[str]):
+    found = row(tables.settings(section(record("a", {"batch_size": 16, "epochs": 20}, **told))))
+    columns = ["Best Accuracy Rate", "95 % Interval", "Best Epoch", "Correct/Total", "Status"]
+    assert [found[column] for column in columns] == shown
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 10**6).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_accuracies_are_rounded_as_on_paper(counts: tuple[int, int]):
-    correct, total = counts
-    table = tables.settings_table(runs(record("a", {}, best_accuracy=correct / total, correct=correct, total=total)))
-    rounded = math.floor(Fraction(correct, total) * 10_000 + Fraction(1, 2))
-    assert cells(table)[1][1] == f"{rounded // 10_000}.{rounded % 10_000:04}"
+def seeded(*correct: int, batch_size: int = 16, **facts: object) -> list[object]:
+    told = {"batch_size": batch_size, "epochs": 4}
+    return [record(f"{batch_size}-{s}", told | {"seed": s}, correct=c, **facts) for s, c in enumerate(correct)]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf"), (0.00005, "0.0001")]
-)
-def test_what_is_no_number_stays_visible(value: float, shown: str):
-    assert tables.decimals(value) == shown
+def test_seeds_are_folded_into_a_mean_with_its_spread():
+    found = tables.settings(section(*seeded(90, 91, 92)))
+    assert len(found.rows) == 1
+    assert row(found)["Best Accuracy Rate"] == "0.9100 ± 0.0100 (n=3)"
+    assert row(found)["95 % Interval"] == "0.885 to 0.935"
+    assert row(found)["Correct/Total"] == "90 to 92/100"
 
 
-def test_the_first_epoch_at_each_rate_the_best_and_the_last_are_shown():
-    accuracies = [0.1, 0.2, 0.2, 0.3, 0.9, 0.9, 0.4, 0.4, 0.5]
-    table = tables.epochs_table(epochs([0.1] * 3 + [0.01] * 3 + [0.001] * 3, accuracies))
-    assert [row[0] for row in cells(table)[1:]] == ["1", "4", "5", "7", "9"]
-    assert [row[0] for row in cells(table)[1:] if row[4].startswith("**")] == ["5"]
-    assert "nan" in table
+def test_a_run_done_again_with_the_same_seed_counts_once():
+    twice = record("again", {"batch_size": 16, "epochs": 4, "seed": 0}, correct=90)
+    found = row(tables.settings(section(*seeded(90, 92), twice)))
+    assert found["Best Accuracy Rate"] == "0.9100 ± 0.0141 (n=2)"
+    assert found["Status"] == "FINISHED (1 of them again with the same seed, not counted)"
 
 
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([0.1, 0.01, 0.001]), st.sampled_from([0.1, 0.5, 0.7, math.nan])),
-        min_size=1,
-        max_size=40,
+def test_what_some_seeds_came_to_stays_visible():
+    failed = record("x", {"batch_size": 16, "epochs": 4, "seed": 9}, "FAILED", reason="no memory")
+    found = row(tables.settings(section(*seeded(90, 92), failed)))
+    assert found["Status"] == "2 FINISHED; 1 FAILED: no memory (4 epochs of 4)".replace(
+        "4 epochs of 4", "4 of 4 epochs"
     )
-)
-def test_epochs_are_shown_in_order_once_with_one_best(history: list[tuple[float, float]]):
-    rates, accuracies = map(list, zip(*history, strict=True))
-    table = tables.epochs_table(epochs(rates, accuracies))
-    shown = [int(row[0]) for row in cells(table)[1:]]
-    assert shown == sorted(set(shown))
-    assert shown[0] == 1
-    assert shown[-1] == len(history)
-    assert len(shown) <= 9
-    finite = [a for a in accuracies if not math.isnan(a)]
-    best = [int(row[0]) for row in cells(table)[1:] if row[4].startswith("**")]
-    assert best == ([accuracies.index(max(finite)) + 1] if finite else [])
-    changes = sum(a != b for a, b in itertools.pairwise(rates))
-    assert ("evenly chosen" in table) == (changes > 6)
+    assert found["Best Accuracy Rate"].endswith("(n=2)")
 
 
-@pytest.mark.parametrize(
-    ("told", "row"),
-    [
-        ({}, ["0.9000", "3", "90/100", "FINISHED"]),
-        ({"status": "FAILED", "reason": "no memory"}, ["–", "–", "–", "FAILED: no memory (4 of 20 epochs)"]),
-        ({"status": "FAILED", "epochs_done": 0, "reason": "no photos"}, ["–", "–", "–", "FAILED: no photos"]),
-        ({"status": "RUNNING"}, ["0.9000 (unfinished)", "3", "90/100", "RUNNING (4 of 20 epochs)"]),
-        ({"status": "KILLED", "reason": "stopped"}, ["0.9000 (unfinished)", "3", "90/100", "KILLED (4 of 20 epochs)"]),
-        ({"status": "RUNNING", "correct": None, "epochs_done": 0}, ["–", "–", "–", "RUNNING"]),
-        ({"status": "MISSING", "correct": None, "epochs_done": 0}, ["–", "–", "–", "MISSING"]),
-        ({"total": None, "best_accuracy": 0.91}, ["0.9100", "3", "–", "FINISHED"]),
-    ],
-)
-def test_a_row_says_how_its_run_ended(told: dict[str, object], row: list[str]):
-    table = tables.settings_table(runs(record("a", {"batch_size": 16, "epochs": 20}, **told)))
-    assert cells(table)[1] == ["batch_size=16, epochs=20", *row]
-
-
-def test_several_runs_in_a_cell_are_a_mean_that_says_so():
-    grid = [record(f"{seed}", {"batch_size": 16, "epochs": 4, "seed": seed}, correct=90 + seed) for seed in range(3)]
-    grid.append(record("x", {"batch_size": 16, "epochs": 8, "seed": 0}, "FAILED"))
-    grid.append(record("y", {"batch_size": 16, "epochs": 8, "seed": 1}))
-    grid.append(record("z", {"batch_size": 8, "epochs": 4, "seed": 1}, "MISSING", None))
-    assert cells(tables.pivot(runs(*grid))) == [
-        ["batch_size", "epochs=4", "epochs=8"],
-        ["8", "MISSING", "–"],
-        ["16", "0.9100 (mean of 3)", "0.9000 (1 FAILED)"],
+def test_the_group_that_cannot_be_told_from_the_best_is_bold():
+    told = [(8, 60), (16, 90), (32, 91), (64, 91)]
+    found = tables.settings(section(*(record(str(b), {"batch_size": b, "epochs": 4}, correct=c) for b, c in told)))
+    assert [row(found, i)["Against the Best"] for i in range(4)] == [
+        "worse (p < 0.001)",
+        "level (p = 1.00)",
+        "best",
+        "tied",
     ]
+    assert found.bold == {(1, 1), (2, 1), (3, 1)}
 
 
-def test_runs_of_different_protocols_or_splits_are_never_averaged():
-    told = {"batch_size": 16, "epochs": 4}
-    for other in ({"protocol": "augmented"}, {"split": "cd"}):
-        with pytest.raises(ValueError, match="several protocols or splits"):
-            tables.pivot(runs(record("a", told), record("b", told, **other)))
+def test_test_photos_are_the_number_to_trust():
+    plain = tables.settings(section(*seeded(90)))
+    assert "Test (trust this)" not in plain.header
+    found = row(tables.settings(section(*seeded(90, test_correct=80, test_total=100))))
+    assert found["Test (trust this)"] == "0.8000 (0.711 to 0.867)"
+    found = row(tables.settings(section(*seeded(90, 92, test_correct=80, test_total=100))))
+    assert found["Test (trust this)"] == "0.8000 (0.800 to 0.800)"
 
 
-def test_an_axis_that_no_run_has_is_named():
-    with pytest.raises(UsageError, match=r"no run has the key optim\.lr: the keys are batch_size"):
-        tables.pivot(runs(record("a", {"batch_size": 16, "epochs": 4})), rows="optim.lr")
+def test_the_papers_numbers_stand_beside_those_of_the_same_settings():
+    made = section(
+        *(record(f"{b}-{e}", {"batch_size": b, "epochs": e}, protocol="augmented") for b, e in ((16, 20), (64, 20)))
+    )
+    found = tables.settings(made, load("paper"))
+    assert [row(found, i)["Paper"] for i in (0, 1)] == ["0.9350 (533/570)", "–"]
 
 
-def test_a_run_of_unknown_split_goes_where_alone_it_can():
-    failed = record("b", {}, "FAILED", None, split=None)
-    missing = record("c", {}, "MISSING", None, protocol=None, split=None)
-    told = [record("a", {}), failed, missing]
-    assert [len(group) for _, group in tables.sections(runs(*told))] == [3]
-    both = [*told, record("d", {}, protocol="augmented")]
-    assert [sorted(group.index) for _, group in tables.sections(runs(*both))] == [["a", "b"], ["c"], ["d"]]
+def test_the_papers_numbers_are_not_shown_beside_those_of_another_protocol():
+    told = {"batch_size": 16, "epochs": 20, "data.validation": "clean"}
+    found = tables.settings(section(record("a", told)), load("paper"))
+    assert "Paper" not in found.header
 
 
-def test_only_finished_runs_of_equal_count_are_ties():
-    told = [record(str(n), {"batch_size": n}, correct=c) for n, c in ((8, 90), (16, 91), (32, 90), (64, 90))]
-    found = tables.ties(runs(*told, record("x", {"batch_size": 128}, "KILLED")))
-    named = "`batch_size=8`, `batch_size=32` and `batch_size=64`"
-    assert found == [f"A tie: {named} have the same result, 90 of 100 photos."]
+def test_every_setting_is_set_against_the_best():
+    found = tables.pairs(
+        section(*(record(str(b), {"batch_size": b, "epochs": 4}, correct=c) for b, c in ((8, 60), (16, 90)))).comparison
+    )
+    assert found.rows == [["batch_size=8, epochs=4", "30 points", "–", "< 0.001", "< 0.001", "Fisher, unpaired", "1"]]
 
 
-STATUSES = st.sampled_from(["FINISHED", "FINISHED", "RUNNING", "KILLED", "FAILED", "MISSING"])
-POINTS = st.tuples(
-    st.sampled_from([16, 32]),
-    st.sampled_from([4, 8, None]),
-    STATUSES,
-    st.integers(1, 100),
-    st.sampled_from(["clean", "augmented", None]),
-    st.sampled_from(["ab", "cd", None]),
-)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(POINTS, min_size=1, max_size=12))
-def test_no_run_is_lost_nor_counted_twice(points: list[tuple[int, int | None, str, int, str | None, str | None]]):
-    records = []
-    for number, (batch, length, status, correct, protocol, split) in enumerate(points):
-        config = {"batch_size": batch, "seed": 0, **({"epochs": length} if length else {"epochs": None})}
-        known = None if status == "MISSING" else correct
-        records.append(record(str(number), config, status, known, protocol=protocol, split=split))
-    whole = runs(*records)
-    assert whole["settings"].is_unique
-    groups = tables.sections(whole)
-    listed = [row[0] for _, group in groups for row in cells(tables.settings_table(group))[1:]]
-    assert Counter(listed) == Counter(whole["settings"])
-    for _, group in groups:
-        counted = [count(cell) for row in cells(tables.pivot(group))[1:] for cell in row[1:]]
-        assert sum(counted) == len(group)
-
-
-def count(cell: str) -> int:
-    """How many runs a cell of the pivot stands for."""
-    if cell == "–":
-        return 0
-    means = [int(n) for n in re.findall(r"mean of (\d+)", cell)]
-    others = [int(n) for n in re.findall(r"(\d+) [A-Z]+", cell)]
-    is_number = re.match(r"[01]\.\d{4}", cell) is not None
-    return sum(means) + sum(others) + (is_number and not means) + (not is_number and not others)
+def test_the_cost_is_what_a_batch_size_changes():
+    told = {"batch_size": 16, "epochs": 4, "optim.lr": 0.001}
+    found = row(tables.cost(section(record("a", told, train_total=90))))
+    assert (found["Optimiser Steps"], found["Learning Rate per Photo"]) == ("24", "6.25e-05")
+    unknown = row(tables.cost(section(record("a", {"batch_size": 16}))))
+    assert set(list(unknown.values())[1:]) == {"–"}

@@ -1,0 +1,62 @@
+"""How to read the numbers of a section: what they were measured on, and what each column means."""
+
+from __future__ import annotations
+
+from flowerbench.report import comparison, stats
+from flowerbench.report.analysis import Section
+from flowerbench.report.measures import LAST_EPOCHS
+from flowerbench.report.reference import Reference
+from flowerbench.report.words import percent
+
+_PROTOCOLS = {
+    "clean": "Validation photos are clean: resized and cropped, never augmented.",
+    "augmented": "Validation photos are augmented as the training photos are, so a new draw would give new numbers.",
+}
+
+
+def notes(section: Section, reference: Reference | None = None) -> list[str]:
+    """A list of sentences: protocol, what a photo is worth, intervals, tests, and what may be missing."""
+    settings, runs = section.settings, section.runs.runs
+    lines = [_PROTOCOLS.get(section.protocol or "", f"The validation protocol is {section.protocol or 'not known'}.")]
+    lines.append(
+        "The best accuracy is the best of a run's epochs, on the very photos it is chosen on: it flatters. The last "
+        f"epoch, and the mean of the last {LAST_EPOCHS}, do not."
+    )
+    if any(setting.is_tested for setting in settings):
+        lines.append("The number to trust is that of the test photos: they chose nothing.")
+    totals = sorted({setting.total for setting in settings if setting.total})
+    lines += [f"One photo of {total} is {1 / total:.2g}." for total in totals]
+    if any(setting.interval for setting in settings):
+        kinds = {setting.n > 1 for setting in settings if setting.interval}
+        of = {True: "for the mean of several runs Student's", False: "for one run Wilson's"}
+        lines.append(f"Intervals cover 95 %: {', '.join(of[kind] for kind in sorted(kinds))}.")
+    if any(setting.n > 1 for setting in settings):
+        lines.append("± is the standard deviation between the runs of a setting, n their number.")
+    if pairs := section.comparison.pairs:
+        tests = ", ".join(sorted({_TESTS[pair.test] for pair in pairs}))
+        level = percent(stats.LEVEL, 0)
+        together = f"{level} over all {len(pairs)} pairs together, by Holm's correction" if len(pairs) > 1 else level
+        lines.append(
+            f"Bold settings cannot be told from the best. Pairs of settings are tested at {together}: {tests}."
+        )
+        if runs.loc[runs["status"] == "FINISHED", "epochs_done"].nunique() > 1:
+            lines.append(
+                "A longer run is tested by the best of as many of its last epochs as the other has: each epoch more is "
+                "one more chance of a lucky best."
+            )
+    left_out = sum(setting.n > 0 for setting in settings) - len(section.comparison.settings)
+    if left_out:
+        lines.append(f"Only the best {comparison.MOST} settings are compared; {left_out} more are listed.")
+    if (runs["status"] == "RUNNING").any():
+        lines.append("RUNNING may also be a run that was killed so hard that nothing could note it.")
+    if reference:
+        lines += reference.remarks(runs)
+    return lines
+
+
+_TESTS = {
+    comparison.MCNEMAR: "McNemar's exact test on the same photos",
+    comparison.FISHER: "Fisher's exact test on the counts, as the answers to the single photos are not known",
+    comparison.CROSSED: "over the seeds that both have, and over seeds and photos",
+    comparison.NO_TEST: "none where photos were not counted",
+}
