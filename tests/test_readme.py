@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
 COMMANDS = [" ".join(line.split()) for line in BLOCKS.splitlines() if line.strip()]
+PAPER = "paper_mobilenet_v2_160px"
 # What makes a command of the README small; it changes no meaning but the photos' and the model's.
 SMALL = ["data=folder", "data.root=photos", "model=tiny", "image_size=16", "data.workers=0"]
 
@@ -43,13 +45,15 @@ def test_no_placeholder_is_left():
 
 
 def test_the_tables_of_the_paper_are_those_of_the_committed_sweep():
-    from flowerbench.report import frame, tables
+    from flowerbench import report
+    from flowerbench.report import epochs, frame
+    from flowerbench.report.formats.markdown import pipe_table
 
-    runs = frame.load(ROOT / "multirun" / "paper_mobilenet_v2_160px")
+    runs = frame.load(ROOT / "multirun" / PAPER)
     assert set(runs.runs["status"]) == {"FINISHED"}
-    assert tables.settings_table(runs.runs) in README
+    assert report.summary(runs) in README
     longest = runs.epochs[runs.epochs["run"] == "batch_size-16_epochs-25"]
-    assert tables.epochs_table(longest) in README
+    assert pipe_table(epochs.table(longest)) in README
 
 
 @pytest.mark.long
@@ -59,6 +63,7 @@ def test_the_commands(tmp_path):
     (tmp_path / "my_options" / "optim").mkdir(parents=True)
     (tmp_path / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
     (tmp_path / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
+    shutil.copytree(ROOT / "multirun" / PAPER, tmp_path / "multirun" / PAPER)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = 0
     for command in COMMANDS:
@@ -81,7 +86,12 @@ def test_the_commands(tmp_path):
                 encoding="utf-8",
             )
             assert done.returncode == 0, f"{command}\n{done.stderr}"
-            assert words[2] != "flowerbench.report" or "| Settings" in done.stdout
+            if words[2] == "flowerbench.report":
+                assert (
+                    (tmp_path / "my_report" / "report.html").exists()
+                    if "--out" in words
+                    else "| Settings" in done.stdout
+                )
         ran += 1
     assert ran >= 13
 
