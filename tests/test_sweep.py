@@ -269,6 +269,7 @@ def test_what_kills_a_point_is_told_and_stops_no_other(flowerbench, tmp_path, sm
     assert len(ended()) == 4
 
 
+@pytest.mark.long
 def test_the_plan_says_what_is_left_to_train(flowerbench, tmp_path, small):
     command = ["--multirun", *small, "batch_size=8,16", "epochs=2,3", "tracking=none", "cache.dir=cache"]
     planned = flowerbench("train", *command, "dry_run=true")

@@ -190,6 +190,7 @@ def test_options_of_your_own(flowerbench, tmp_path, folder_data):
     assert "lr 0.002" in done.stderr
 
 
+@pytest.mark.long
 def test_results_are_never_overwritten(flowerbench, tmp_path, folder_data):
     for arguments in ([], ["--multirun", "seed=1,2"]):
         key = "hydra.sweep.dir" if arguments else "hydra.run.dir"
