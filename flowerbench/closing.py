@@ -9,10 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowerbench import errors, summaries
 from flowerbench.drive import OVER, Drive, driven
+
+if TYPE_CHECKING:
+    from flowerbench.report.analysis import Section
+    from flowerbench.report.frame import Runs
 
 
 @contextmanager
@@ -39,37 +43,59 @@ def _results(drive: Drive) -> dict[str, dict[str, Any]]:
 
 
 def _sum_up(drive: Drive, status: str) -> None:
+    """Print what a sweep came to before all that takes longer: its report in files, and MLflow."""
     from flowerbench import tracking
     from flowerbench.mlflow_store import without_password
 
-    note, page, full = "", None, drive.folder / "report"
+    note, page, full, compared = "", None, drive.folder / "report", None
     try:
-        # Who stops a sweep does not wait for figures.
-        note = _report(drive.folder, full, has_figures=status != "KILLED")
-    except Exception as error:  # whatever ails the report, the sweep is done
-        print(f"flowerbench: no report in {full}: {errors.one_line(error)}", file=sys.stderr)
+        with _told_where_it_fails(f"no table of {drive.folder}"):
+            compared, note = _compared(drive.folder)
+        _print(f"\n{note}\n{counts(drive)}")
+        if compared and status != "KILLED":  # who stops a sweep does not wait for its figures
+            with _told_where_it_fails(f"no report in {full}"):
+                _write(*compared, full)
     finally:
-        page = tracking.finish_sweep(drive.config.tracking, drive.folder, f"{counts(drive)}\n\n{note}", status)
-        drive.lock.release()
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
+        try:
+            page = tracking.finish_sweep(drive.config.tracking, drive.folder, f"{counts(drive)}\n\n{note}", status)
+        finally:
+            drive.lock.release()
     uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"
     look = f"\nLook at it:   {page}" if page else ""
-    places = f"MLflow store: {uri}{look}\nRun folders:  {drive.folder}\nFull report:  {full / 'report.html'}"
+    report = f"\nFull report:  {full / 'report.html'}" if (full / "report.html").is_file() else ""
+    _print(f"MLflow store: {uri}{look}\nRun folders:  {drive.folder}{report}")
+
+
+@contextmanager
+def _told_where_it_fails(what: str) -> Iterator[None]:
+    """Whatever ails the report, the sweep is done: `python -m flowerbench.report` shows more of it."""
+    try:
+        yield
+    except Exception as error:
+        print(f"flowerbench: {what}: {errors.one_line(error)}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
     with contextlib.suppress(OSError):  # the terminal may be gone
-        print(f"\n{note}\n{counts(drive)}\n{places}")
+        print(text, flush=True)
 
 
-def _report(sweep: Path, folder: Path, has_figures: bool) -> str:
-    """Write the report of a sweep into a folder; the short form of it."""
-    from flowerbench.report import analysis, document, files, frame
+def _compared(sweep: Path) -> tuple[tuple[Runs, list[Section]], str]:
+    """The runs of a sweep, compared, and what that comes to, in Markdown."""
+    from flowerbench.report import analysis, document, frame
     from flowerbench.report.formats import markdown
 
     runs = frame.load(sweep)
     sections = analysis.sections(runs)
-    note = markdown.render(document.short(sections))
-    files.write(runs, sections, folder, has_figures=has_figures)
-    return note
+    return (runs, sections), markdown.render(document.short(sections))
+
+
+def _write(runs: Runs, sections: list[Section], folder: Path) -> None:
+    from flowerbench.report import files
+
+    files.write(runs, sections, folder)
 
 
 def counts(drive: Drive) -> str:

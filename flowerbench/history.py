@@ -30,7 +30,8 @@ def read_history(file: Path) -> list[Row]:
             row = dict(zip(HISTORY, map(float, line.split(",")), strict=True))
         except ValueError:
             continue
-        rows[row["epoch"]] = row
+        if row["epoch"] >= 1:
+            rows[row["epoch"]] = row
     return [rows[epoch] for epoch in sorted(rows)]
 
 

@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the runs, and print or write their report."""
     with leave_politely():
         asked = _parser().parse_args(arguments)
+        if asked.out == Path():
+            raise UsageError("--out names nothing: a file that ends in .md, .html, .tex, .csv or .json, or a folder")
         from flowerbench.report import analysis, document, epochs, files, frame, reference
         from flowerbench.report.formats import markdown
 

@@ -70,9 +70,10 @@ def sections(
         part = runs.only(names)
         keys = dict.fromkeys([*(group_by or settings.keys_of(part)), *filter(None, (rows, columns))])
         folded = settings.fold(part, list(keys))
-        compared = comparison.compare(folded, part)
+        # Of which photos nothing is known, nothing can be compared.
+        compared = comparison.compare(folded, part, is_tested=bool(protocol and split))
         title = f"Validation {protocol or 'not known'}, split {split or 'not known'}"
-        made.append(Section(title, protocol, split, part, folded, compared, _axes(part, rows, columns)))
+        made.append(Section(title, protocol, split, part, folded, compared, _axes(part, list(keys), rows, columns)))
     return made
 
 
@@ -82,12 +83,12 @@ def _check(key: str, runs: pd.DataFrame) -> None:
         raise UsageError(f"no run has the key {key}: the keys are {', '.join(keys)}")
 
 
-def _axes(runs: Runs, rows: str | None, columns: str | None) -> tuple[str, str] | None:
+def _axes(runs: Runs, made_by: Sequence[str], rows: str | None, columns: str | None) -> tuple[str, str] | None:
     """The keys of the table of accuracies; None where it would say what the settings say already."""
     if rows or columns:
         return rows or _PAPER[0], columns or _PAPER[1]
     differing = {key for key in varying(runs.runs, runs.varied) if runs.runs[key].map(str).nunique() > 1}
-    keys = [key for key in runs.runs.columns if key in differing and key != "seed"]
+    keys = [key for key in made_by if key in differing]
     if set(_PAPER) <= set(keys):
         return _PAPER
     return (keys[0], keys[1]) if len(keys) == 2 else None
@@ -96,7 +97,7 @@ def _axes(runs: Runs, rows: str | None, columns: str | None) -> tuple[str, str] 
 def _parts(runs: pd.DataFrame) -> dict[tuple[str | None, str | None], list[str]]:
     """The names of the runs by validation protocol and split.
 
-    A run that ended before its split was known belongs to the only part that it can belong to, if there is one.
+    A run that has not finished, maybe before its split was known, belongs to the only part that it can belong to.
     """
     pairs = [
         (None if pd.isna(p) else p, None if pd.isna(s) else s[:8])
@@ -104,7 +105,7 @@ def _parts(runs: pd.DataFrame) -> dict[tuple[str | None, str | None], list[str]]
     ]
     known = list(dict.fromkeys((p, s) for p, s in pairs if p and s))
     groups: dict[tuple[str | None, str | None], list[str]] = {}
-    for name, (protocol, split) in zip(runs.index, pairs, strict=True):
-        fits = [(p, s) for p, s in known if protocol in (p, None) and split in (s, None)]
+    for name, status, (protocol, split) in zip(runs.index, runs["status"], pairs, strict=True):
+        fits = [(p, s) for p, s in known if status != "FINISHED" and protocol in (p, None) and split in (s, None)]
         groups.setdefault(fits[0] if len(fits) == 1 else (protocol, split), []).append(name)
     return groups

@@ -21,7 +21,7 @@ from flowerbench.report.settings import Setting
 # More settings are not all compared: pairs grow with the square. What is left out is never called different.
 MOST = 100
 _TIE = 1e-12
-MCNEMAR, FISHER, CROSSED, NO_TEST = "McNemar", "Fisher, unpaired", "over seeds and photos", "none: counts unknown"
+MCNEMAR, FISHER, CROSSED, NO_TEST = "McNemar", "Fisher, unpaired", "over repeats and photos", "none: counts unknown"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Pair:
     that one of two runs gets right and the other wrong, NaN where it is not known; `seed_error`, `photo_error` and
     `answer_error` are standard errors of the difference of several seeds (`stats.Crossed`). `luck` is the part of the
     difference that is not tested, as only more epochs gave the chance of it. `is_same` is true of runs that give every
-    photo the same class.
+    photo the same class, `over` names the keys that the runs of a setting differ in.
     """
 
     better: str
@@ -48,6 +48,7 @@ class Pair:
     answer_error: float = math.nan
     luck: float = 0.0
     is_same: bool = False
+    over: str = ""
 
     @property
     def is_tie(self) -> bool:
@@ -84,7 +85,7 @@ class Comparison:
         return [self.best.label, *equal] if self.best else []
 
 
-def compare(settings: Sequence[Setting], runs: Runs) -> Comparison:
+def compare(settings: Sequence[Setting], runs: Runs, is_tested: bool = True) -> Comparison:
     """Test every pair of the finished settings, of the 100 best at most, at 5 % over all pairs together.
 
     One run each is McNemar's test on the photos, or Fisher's where the answers to each photo are not known; two
@@ -93,6 +94,8 @@ def compare(settings: Sequence[Setting], runs: Runs) -> Comparison:
     a lucky best.
     """
     finished = sorted((s for s in settings if s.n), key=lambda setting: -setting.accuracy)[:MOST]
+    if not is_tested:
+        return Comparison(finished, [])
     evidence = _Evidence.of(runs, [name for setting in finished for name in setting.repeats.values()])
     pairs = [evidence.pair(better, worse) for better, worse in combinations(finished, 2)]
     corrected = stats.holm(np.array([pair.p_alone for pair in pairs]))
@@ -155,7 +158,7 @@ class _Evidence:
         ahead = math.fsum(self.accuracy[first] - self.accuracy[second] for first, second in matched) - lucky.sum()
         if min(difference, ahead) < _TIE:
             found["p_alone"] = 1.0
-        told = {"repeats": len(matched), "luck": float(lucky.mean()), **found}
+        told = {"repeats": len(matched), "over": better.apart, "luck": float(lucky.mean()), **found}
         return Pair(better.label, worse.label, difference, p=found["p_alone"], **told)
 
     def _luck(self, first: str, second: str) -> float:
@@ -212,8 +215,9 @@ class _Evidence:
 
 def _epochs(runs: Runs, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """The accuracy after every epoch of a run, NaN where it is not known."""
-    done = runs.runs["epochs_done"].fillna(0)
-    found = {name: np.full(int(done[name]), np.nan) for name in names}
-    for name, rows in runs.epochs[runs.epochs["run"].isin(found)].groupby("run"):
-        found[str(name)][rows["epoch"].to_numpy() - 1] = rows["val_accuracy"]
+    done = {str(name): int(epochs) for name, epochs in runs.runs["epochs_done"].fillna(0).items()}
+    found = {name: np.full(done[name], np.nan) for name in names}
+    rows = runs.epochs[runs.epochs["run"].isin(found) & (runs.epochs["epoch"] > 0)]
+    for name, epochs in rows[rows["epoch"] <= rows["run"].map(done)].groupby("run"):
+        found[str(name)][epochs["epoch"].to_numpy() - 1] = epochs["val_accuracy"]
     return found

@@ -21,12 +21,14 @@ def sentences(comparison: Comparison) -> list[str]:
     best, pairs = comparison.best, comparison.pairs
     if best is None:
         return ["No run has finished, so there is nothing to compare."]
+    if not pairs and len(comparison.settings) > 1:
+        return ["It is not known which photos these runs were judged on, so they are not compared."]
     if not pairs:
         return [f"One setting has finished, {listed([best.label])}: there is nothing to compare it with."]
     level = set(comparison.level)
     alike = [pair for pair in pairs if {pair.better, pair.worse} <= level]
     said = [
-        _seen(best, alike or pairs, len(pairs)),
+        _seen(best, alike, pairs),
         _verdict(best, pairs),
         _luck(comparison),
         *_ties(comparison),
@@ -47,7 +49,10 @@ def _ties(comparison: Comparison) -> list[str]:
     for group in groups:
         names = [label for label in settings if label in group]
         first = settings[names[0]]
-        is_one_run = len(first.correct) == 1 and all(settings[name].n == 1 for name in names)
+        is_one_run = {(settings[name].correct, settings[name].total) for name in names} == {
+            (first.correct, first.total)
+        }
+        is_one_run = is_one_run and len(first.correct) == 1
         result = f"{first.correct[0]} of {first.total} photos" if is_one_run else f"a mean of {first.accuracy:.4f}"
         is_same = all(pair.is_same for pair in tied if pair.better in group)
         answers = ", with the same answer to every photo" if is_same else ""
@@ -55,22 +60,25 @@ def _ties(comparison: Comparison) -> list[str]:
     return told
 
 
-def _seen(best: Setting, pairs: Sequence[Pair], tests: int) -> str | None:
+def _seen(best: Setting, alike: Sequence[Pair], pairs: Sequence[Pair]) -> str | None:
     """How small a difference could be seen at all: by the photos, and by the seeds where there are several.
 
-    `pairs` are those of settings that are about as good: how often they disagree, and how much seeds change them.
+    `alike` are the pairs of settings that are about as good: they tell best how often models disagree, and how much
+    seeds change them.
     """
     if best.total is None:
         return None
+    tests = len(pairs)
     level = stats.LEVEL / tests
     what = counted(best.total, "validation photo")
-    seeded = [pair for pair in pairs if not math.isnan(pair.seed_error)]
     # Two runs that share all their epochs do not tell how often models disagree.
-    disagreements = [pair.disagreement for pair in pairs if pair.disagreement > 0]
+    seeded, disagreements = _known(alike)
+    if not seeded and not disagreements:
+        seeded, disagreements = _known(pairs)
     smallest: float | None
     if seeded:
         seeds = min(pair.repeats for pair in seeded)
-        what += f" and {seeds} seeds"
+        what += f" and {seeds} {_repeats(pairs)}"
         spread, photo_error, answer_error = _errors(seeded)
         smallest = stats.detectable_over_seeds(seeds, spread, photo_error, level, answer_error)
     elif disagreements:
@@ -80,8 +88,10 @@ def _seen(best: Setting, pairs: Sequence[Pair], tests: int) -> str | None:
     elif all(math.isnan(pair.disagreement) for pair in pairs):
         what += ", whose single answers are not known"
         smallest = stats.detectable_unpaired(best.total, best.accuracy, level)
-    else:
+    elif all(pair.is_same for pair in pairs):
         return f"All models give the same answers to the {what}."
+    else:
+        return f"All models are right on the same of the {what}."
     if smallest is None:
         return f"With {what}, no difference can be seen."
     corrected = f", corrected for {tests} comparisons" if tests > 1 else ""
@@ -89,6 +99,16 @@ def _seen(best: Setting, pairs: Sequence[Pair], tests: int) -> str | None:
         f"With {what}, a difference under about {points(smallest)} cannot be counted on to show "
         f"(80 % chance at the 5 % level{corrected})."
     )
+
+
+def _known(pairs: Sequence[Pair]) -> tuple[list[Pair], list[float]]:
+    """The pairs that tell of the seeds, and how often models disagree, where they do."""
+    return [p for p in pairs if not math.isnan(p.seed_error)], [p.disagreement for p in pairs if p.disagreement > 0]
+
+
+def _repeats(pairs: Sequence[Pair]) -> str:
+    """What the runs of a setting are repeats by."""
+    return "seeds" if all(pair.over == "seed" for pair in pairs if pair.repeats > 1) else "repeats"
 
 
 def _errors(pairs: Sequence[Pair]) -> tuple[float, float, float]:
@@ -150,8 +170,8 @@ def _more(comparison: Comparison, best: Setting) -> str | None:
     spread, photo_error, answer_error = _errors([widest])
     seeds = stats.seeds_needed(widest.tested, spread, photo_error, level, answer_error)
     if seeds is None:
-        return f"{begin}More seeds would not show {size}: these photos are too few for it."
-    return f"{begin}More seeds would help: about {seeds} would be needed to see {size}."
+        return f"{begin}More {_repeats([widest])} would not show {size}: these photos are too few for it."
+    return f"{begin}More {_repeats([widest])} would help: about {seeds} would be needed to see {size}."
 
 
 def _once(settings: Sequence[Setting]) -> str:

@@ -140,7 +140,7 @@ def _epochs(section: Section, options: Options, level: int, prefix: str) -> Iter
     yield Heading("Epochs", level)
     runs = section.runs.runs
     shown = runs
-    if len(runs) > _MOST_RUNS:
+    if runs["best_accuracy"].count() > _MOST_RUNS:
         shown = runs.loc[runs["best_accuracy"].nlargest(_MOST_RUNS).index]
         yield Paragraph(f"Those of the {_MOST_RUNS} runs with the highest accuracy; `--where` picks others.")
     for number, (name, run) in enumerate(shown.iterrows(), start=1):

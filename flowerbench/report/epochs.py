@@ -64,7 +64,7 @@ def table(
 
 
 def _changes(rates: Sequence[float]) -> list[int]:
-    return [i for i in range(1, len(rates)) if rates[i] != rates[i - 1]]
+    return [i for i in range(1, len(rates)) if rates[i] != rates[i - 1] and math.isfinite(rates[i])]
 
 
 def _is_among(part: str, numbers: Mapping[int, int]) -> bool:

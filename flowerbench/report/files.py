@@ -32,7 +32,6 @@ def write(
     sections: Sequence[Section],
     out: Path,
     options: document.Options | None = None,
-    has_figures: bool = True,
 ) -> None:
     """Write a file of the format that the suffix of `out` says, or into a folder all formats, tables and figures.
 
@@ -44,8 +43,6 @@ def write(
     if suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]+", suffix) and not out.is_dir():
         raise UsageError(f"{out.name} is of no format of a report: {', '.join(SUFFIXES)}, or a folder for all of them")
     blocks = document.full(runs, sections, options)
-    if not has_figures:
-        blocks = with_figures(blocks, ())
     if suffix in SUFFIXES:
         atomic.write_text(out, _one(suffix, runs, sections, blocks))
         return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import yaml
@@ -38,6 +40,13 @@ def newest() -> Path:
 def read(source: Path) -> list[Record]:
     """Every run in the folder `source`, at any depth: the points of each sweep as planned, then the others."""
     plans, run_folders = _look_through(source)
+    for home, plan in plans.items():
+        if not all(
+            isinstance(point, dict) and {"folder", "overrides"} <= set(point) for point in plan.get("points", ())
+        ):
+            raise UsageError(
+                f"{home / 'sweep.json'} names a point without folder or overrides: restore it, or remove it"
+            )
     planned = {
         home / point["folder"]: (home, point) for home, plan in plans.items() for point in plan.get("points", ())
     }
@@ -79,7 +88,7 @@ def _natural(path: Path) -> list[tuple[bool, int, str]]:
 
 def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequence[str]) -> Record:
     summary_file, mlflow_file = folder / "summary.json", folder / "mlflow.json"
-    summary = _json(summary_file) if summary_file.is_file() else {}
+    summary = _checked(_json(summary_file), summary_file) if summary_file.is_file() else {}
     # Where MLflow was away at first, the summary does not know of its run.
     in_mlflow = _json(mlflow_file) if mlflow_file.is_file() else {}
     history = read_history(folder / "history.csv")
@@ -167,6 +176,31 @@ def _assigned(override: str) -> tuple[str, Any] | None:
 
     parsed = OverridesParser.create().parse_override(override)
     return None if parsed.is_delete() else (parsed.key_or_group, parsed.value())
+
+
+def _checked(summary: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The summary, whose fields are of their kinds. Raises UsageError for one that somebody has changed."""
+    kinds: dict[type | UnionType, tuple[str, ...]] = {
+        int: (
+            "best_epoch",
+            "best_val_correct",
+            "val_total",
+            "epochs_done",
+            "test_correct",
+            "test_total",
+            "train_total",
+        ),
+        int | float: ("best_val_accuracy", "seconds"),
+        str: ("status", "reason", "protocol", "split", "sweep", "started"),
+    }
+    for kind, fields in kinds.items():
+        for field in fields:
+            if summary.get(field) is not None and not isinstance(summary[field], kind):
+                raise UsageError(f"{file} has a strange {field}: restore it, or remove it to report without it")
+    for right, total in (("best_val_correct", "val_total"), ("test_correct", "test_total")):
+        if not 0 <= (summary.get(right) or 0) <= (summary.get(total) or math.inf):
+            raise UsageError(f"{file} has a strange {right}: restore it, or remove it to report without it")
+    return summary
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import functools
 import logging
+import math
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,8 @@ def read(source: str, uri: str) -> list[Record]:
             _warn_of_missing_points(runs)
             own = [run for run in runs if not _is_sweep(run)]
             histories = metric_histories.read(client, own)
-            return [_record(run, histories[run.info.run_id], uri) for run in own]
+            varied = {run.info.run_id: run.data.tags.get("flowerbench.varying", "") for run in runs if _is_sweep(run)}
+            return [_record(run, histories[run.info.run_id], uri, varied) for run in own]
     except Exception as error:
         where, why = mlflow_store.without_password(uri), mlflow_store.reason(error)
         raise UsageError(f"MLflow at {where} cannot be read ({why}): check --tracking-uri") from error
@@ -133,7 +135,8 @@ def _warn_of_missing_points(runs: list[Run]) -> None:
             log.warning("flowerbench: MLflow has %s of the %s points of sweep %s", begun, points, name)
 
 
-def _record(run: Run, history: list[Row], uri: str) -> Record:
+def _record(run: Run, history: list[Row], uri: str, varied: Mapping[str, str]) -> Record:
+    """A run as a report sees it; `varied` has the keys that sweeps vary, by the ids of their runs."""
     info, tags, metrics = run.info, run.data.tags, run.data.metrics
     config = {key: _value(text) for key, text in run.data.params.items()}
     summary = {
@@ -161,6 +164,7 @@ def _record(run: Run, history: list[Row], uri: str) -> Record:
         config=config,
         facts=facts,
         history=history,
+        varying=tuple(filter(None, varied.get(tags.get("mlflow.parentRunId", ""), "").split(","))),
         predictions=functools.partial(_predictions, info.artifact_uri, uri),
     )
 
@@ -185,7 +189,7 @@ def _predictions(artifacts: str, uri: str) -> pd.DataFrame | None:
 
 
 def _whole(number: float | str | None) -> int | None:
-    return None if number is None else int(number)
+    return int(float(number)) if number is not None and math.isfinite(float(number)) else None
 
 
 @functools.lru_cache(10_000)

@@ -23,12 +23,15 @@ def measures(runs: Runs) -> pd.DataFrame:
     `train_seconds` are those of its epochs, wherever they were trained, `photos_per_second` those of both parts.
     """
     facts, epochs = runs.runs, runs.epochs.groupby("run", sort=False)
-    last = runs.epochs.groupby("run", sort=False).tail(LAST_EPOCHS).groupby("run", sort=False)
+    of_run = runs.epochs["run"].map(dict(zip(facts.index, _number(facts, "epochs_done"), strict=True)))
+    last = runs.epochs[runs.epochs["epoch"] > of_run - LAST_EPOCHS].groupby("run", sort=False)["val_accuracy"]
     batch, done = _number(facts, "batch_size"), _number(facts, "epochs_done")
-    train, seconds = _number(facts, "train_total"), epochs["seconds"].sum().reindex(facts.index)
+    # Of a run whose epochs are not all there, nobody knows how long it took.
+    is_timed = epochs["seconds"].count().reindex(facts.index) == done
+    train, seconds = _number(facts, "train_total"), epochs["seconds"].sum().reindex(facts.index).where(is_timed)
     found = {
         "accuracy": accuracies(facts),
-        "mean_last": last["val_accuracy"].mean().reindex(facts.index),
+        "mean_last": last.mean().where(last.count() == LAST_EPOCHS).reindex(facts.index),
         "test": _number(facts, "test_correct") / _number(facts, "test_total"),
         "steps": np.ceil(train / batch) * done,
         "lr_per_photo": _number(facts, "optim.lr") / batch,

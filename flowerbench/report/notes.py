@@ -32,6 +32,8 @@ def notes(section: Section, reference: Reference | None = None) -> list[str]:
         lines.append(f"Intervals cover 95 %: {', '.join(of[kind] for kind in sorted(kinds))}.")
     if any(setting.n > 1 for setting in settings):
         lines.append("± is the standard deviation between the runs of a setting, n their number.")
+    if apart := sorted({setting.apart for setting in settings if setting.n > 1} - {"", "seed"}):
+        lines.append(f"As asked for, runs that differ in {' and '.join(apart)} count as repeats of one setting.")
     if pairs := section.comparison.pairs:
         tests = ", ".join(sorted({_TESTS[pair.test] for pair in pairs}))
         level = percent(stats.LEVEL, 0)
@@ -57,6 +59,6 @@ def notes(section: Section, reference: Reference | None = None) -> list[str]:
 _TESTS = {
     comparison.MCNEMAR: "McNemar's exact test on the same photos",
     comparison.FISHER: "Fisher's exact test on the counts, as the answers to the single photos are not known",
-    comparison.CROSSED: "over the seeds that both have, and over seeds and photos",
+    comparison.CROSSED: "over the repeats that both have, such as seeds, and over repeats and photos",
     comparison.NO_TEST: "none where photos were not counted",
 }

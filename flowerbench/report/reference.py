@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.errors import UsageError
+from flowerbench.identity import flat
 from flowerbench.report.words import spelled_or_unset
 
 _FOLDER = Path(__file__).parent / "references"
+_PROTOCOL = "data.validation"
 _RESULTS = ("accuracy", "correct", "total", "rows")
 
 
@@ -44,14 +46,13 @@ class Reference:
 
     def is_comparable(self, runs: pd.DataFrame) -> bool:
         """Whether these runs validate as its runs did."""
-        return not any(key.startswith("data.validation") for key, _ in self._differences(runs))
+        return all(key != _PROTOCOL for key, _ in self._differences(runs))
 
     def remarks(self, runs: pd.DataFrame) -> list[str]:
         """What to know when its numbers stand beside those of these runs."""
         differences = dict(self._differences(runs))
         if not self.is_comparable(runs):
-            here = differences["data.validation"]
-            there = self.config["data.validation"]
+            here, there = differences[_PROTOCOL], self.config[_PROTOCOL]
             return [f"{self.title}: not shown, for it validates on {there} photos, and these runs on {here} ones."]
         if not differences:
             return [f"{self.title}: {self.source}."]
@@ -62,7 +63,9 @@ class Reference:
     def _differences(self, runs: pd.DataFrame) -> list[tuple[str, str]]:
         found = []
         for key, value in self.config.items():
-            here = list(dict.fromkeys(runs[key].dropna().map(spelled_or_unset))) if key in runs else []
+            # Of the protocol a run says more than its config, which may be lost.
+            column = "protocol" if key == _PROTOCOL and "protocol" in runs else key
+            here = list(dict.fromkeys(runs[column].dropna().map(spelled_or_unset))) if column in runs else []
             if here and here != [spelled_or_unset(value)]:
                 found.append((key, " and ".join(here)))
         return found
@@ -84,15 +87,26 @@ def load(name: str) -> Reference:
 
 
 def _checked(content: Any) -> Reference:
-    if not isinstance(content, dict) or "title" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("title"), str):
         raise ValueError("it must be a mapping with title, source, config, settings and epochs")
-    settings, epochs = content.get("settings") or [], content.get("epochs") or []
-    if any(not isinstance(row.get("accuracy"), float) for row in settings):
+    config, settings, epochs = content.get("config") or {}, content.get("settings") or [], content.get("epochs") or []
+    if not isinstance(config, dict) or not all(isinstance(rows, list) for rows in (settings, epochs)):
+        raise ValueError("config must be a mapping, settings and epochs must be lists")
+    if not all(isinstance(row, dict) and set(row) - set(_RESULTS) for row in (*settings, *epochs)):
+        raise ValueError("each of its settings and epochs must be a mapping that names keys of the config")
+    if not all(_is_share(row.get("accuracy")) for row in settings):
         raise ValueError("each of its settings must have an accuracy, a share such as 0.93")
-    rows = [row for table in epochs for row in table.get("rows") or [{}]]
-    if any("epoch" not in row or not isinstance(row.get("accuracy"), float) for row in rows):
+    tables = [table.get("rows") for table in epochs]
+    rows = [row for table in tables for row in (table if isinstance(table, list) and table else [None])]
+    if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) and _is_share(r.get("accuracy")) for r in rows):
         raise ValueError("each row of its epochs must have an epoch and an accuracy, a share such as 0.93")
-    return Reference(content["title"], content.get("source", ""), content.get("config") or {}, settings, epochs)
+    return Reference(
+        content["title"], str(content.get("source", "")), flat(config), [*map(flat, settings)], [*map(flat, epochs)]
+    )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _match(rows: Sequence[Mapping[str, Any]], values: Mapping[Any, Any]) -> Mapping[str, Any] | None:

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.report import stats
-from flowerbench.report.frame import Runs, comparable, varying
+from flowerbench.report.frame import Runs, comparable, is_unset, varying
 from flowerbench.report.measures import MEASURES, measures
-from flowerbench.report.words import outcome, spelled_or_unset
+from flowerbench.report.words import decimals, outcome, spelled_or_unset
 
 Interval = tuple[float, float]
 
@@ -22,17 +22,18 @@ Interval = tuple[float, float]
 class Setting:
     """A setting and what its `n` finished runs came to, each number the mean over them, NaN where it is not known.
 
-    `repeats` names those runs by what tells them apart, such as the seed; `others` counts those that did not finish, by
-    their status. `accuracy` is the share of the `total`
-    validation photos that are right at a run's best epoch, `correct` and `best_epoch` are those of every run;
-    `interval` covers 95 %, Wilson's of one run, Student's of the mean of several, whose standard deviation is
-    `spread`. `last` is the accuracy after the last epoch; the other numbers are `MEASURES`. Without a finished run the
-    numbers are those of the one that has begun, and there is no interval.
+    `repeats` names those runs by what tells them apart, the keys `apart`, such as the seed; `others` counts those that
+    did not finish, by their status. `accuracy` is the share of the `total` validation photos that are right at a run's
+    best epoch, `correct` and `best_epoch` are those of every run; `interval` covers 95 %, Wilson's of one run,
+    Student's of the mean of several, whose standard deviation is `spread`. `last` is the accuracy after the last
+    epoch; the other numbers are `MEASURES`. Without a finished run the numbers are those of the one that has begun, and
+    there is no interval.
     """
 
     label: str
     values: dict[str, Any]
     repeats: dict[str, str]
+    apart: str
     n: int
     status: str
     others: dict[str, int]
@@ -65,7 +66,7 @@ def fold(runs: Runs, keys: Sequence[str]) -> list[Setting]:
 
     A run that was done twice counts once: what differs in nothing, the seed included, repeats nothing.
     """
-    table = runs.runs.assign(last=runs.runs["last_accuracy"], **measures(runs))
+    table = _completed(runs.runs, keys).assign(last=runs.runs["last_accuracy"], **measures(runs))
     apart = [key for key in varying(runs.runs, runs.varied) if key not in keys]
     groups: dict[tuple[object, ...], list[str]] = {}
     told: dict[tuple[object, ...], tuple[str, ...]] = {}
@@ -77,6 +78,18 @@ def fold(runs: Runs, keys: Sequence[str]) -> list[Setting]:
     return [
         _setting(label, keys, apart, table.loc[names]) for label, names in zip(labels, groups.values(), strict=True)
     ]
+
+
+def _completed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Of a point that never began only the overrides are known: what all others agree in holds for it as well."""
+    table, is_missing = table.copy(), table["status"] == "MISSING"
+    for key in keys:
+        known = table.loc[~is_missing, key]
+        if len({spelled_or_unset(value) for value in known}) == 1:
+            values = zip(table[key], is_missing, strict=True)
+            filled = [known.iloc[0] if missing and is_unset(value) else value for value, missing in values]
+            table[key] = pd.Series(filled, index=table.index, dtype=object)
+    return table
 
 
 def keys_of(runs: Runs) -> list[str]:
@@ -130,8 +143,8 @@ def _setting(label: str, keys: Sequence[str], apart: Sequence[str], runs: pd.Dat
     counted = runs.loc[list(repeats.values())]
     shared = {key: runs.iloc[0][key] for key in keys}
     others = dict(Counter(map(str, runs.drop(finished.index)["status"])))
-    status = _status(runs, len(finished) - len(counted))
-    known = Setting(label, shared, repeats, len(counted), status, others, _NO_NUMBERS)
+    status = _status(runs, finished.drop(counted.index)["accuracy"], counted["accuracy"])
+    known = Setting(label, shared, repeats, ", ".join(apart), len(counted), status, others, _NO_NUMBERS)
     if not counted.empty:
         return _with_intervals(_with_numbers(known, counted), counted)
     begun = runs[(runs["status"] != "FAILED") & runs["accuracy"].notna()]
@@ -164,9 +177,16 @@ def _with_intervals(setting: Setting, runs: pd.DataFrame) -> Setting:
     )
 
 
-def _status(runs: pd.DataFrame, twice: int) -> str:
-    """How the runs of a setting ended: what all did, or how many did what, with the reasons of those that failed."""
+def _status(runs: pd.DataFrame, again: pd.Series[Any], counted: pd.Series[Any]) -> str:
+    """How the runs of a setting ended: what all did, or how many did what, with the reasons of those that failed.
+
+    Runs that differ in nothing from those that count are told, and what they came to where that is something else.
+    """
     words = Counter(outcome(run) for _, run in runs.iterrows())
     is_plain = len(runs) == 1 or set(words) == {"FINISHED"}
-    parts = [word if is_plain else f"{count} {word}" for word, count in words.items()]
-    return "; ".join(parts) + (f" ({twice} of them again with the same seed, not counted)" if twice else "")
+    told = "; ".join(word if is_plain else f"{count} {word}" for word, count in words.items())
+    if again.empty:
+        return told
+    other = [decimals(accuracy) for accuracy in again if not (counted - accuracy).abs().lt(1e-12).any()]
+    came_to = f": {', '.join(other)}" if other else ""
+    return f"{told} ({len(again)} of them with the same settings again, not counted{came_to})"

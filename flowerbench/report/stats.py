@@ -87,6 +87,8 @@ def crossed(differences: NDArray[Any], photo_error: float | None = None) -> Cros
     from scipy import stats
 
     seeds, photos = differences.shape
+    if photos == 1 and photo_error is None:
+        return Crossed(float(differences.mean()), math.nan, math.nan, math.nan, 1.0)
     by_seed, by_photo, mean = differences.mean(axis=1), differences.mean(axis=0), float(differences.mean())
     seed_variance = round(float(by_seed.var(ddof=1)), 24) / seeds  # equal seeds differ by rounding
     photo_variance, answer_variance = (photo_error or 0.0) ** 2, 0.0
@@ -146,15 +148,19 @@ def detectable(photos: int, disagreement: float, level: float = LEVEL) -> float 
     return _root(lambda difference: power(photos, disagreement, difference, level))
 
 
-def detectable_unpaired(photos: int, accuracy: float, level: float = LEVEL) -> float:
-    """The smallest drop from `accuracy` that a test of two counts finds with 80 % chance, about, by statsmodels.
+def detectable_unpaired(photos: int, accuracy: float, level: float = LEVEL) -> float | None:
+    """The smallest drop from `accuracy` that a test of two counts finds with 80 % chance, about; None for none.
 
-    Cohen's effect size h, Statistical Power Analysis (1988), ch. 6; Fisher's exact test finds it a little less often.
+    Cohen's effect size h, Statistical Power Analysis (1988), ch. 6, by statsmodels. Fisher's test finds it a little
+    less often.
     """
     from statsmodels.stats.power import NormalIndPower
 
+    if unpaired((round(accuracy * photos), 0), (photos, photos)) > level:
+        return None
     effect = float(NormalIndPower().solve_power(nobs1=photos, alpha=level, power=POWER))
-    return accuracy - math.sin(max(math.asin(math.sqrt(accuracy)) - effect / 2, 0.0)) ** 2
+    lowest = math.asin(math.sqrt(accuracy)) - effect / 2
+    return accuracy - math.sin(lowest) ** 2 if lowest > 0 else None
 
 
 def photos_needed(disagreement: float, difference: float, level: float = LEVEL) -> int | None:

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.report.frame import is_unset, spelled
+from flowerbench.summaries import STOPPED
 
+_LEVEL = 0.05
 NONE = "\N{EN DASH}"
 
 
@@ -60,8 +62,10 @@ def p_value(p: float) -> str:
     """`p = 0.75`, `p = 0.004`, `p < 0.001`; never rounded across the level of 5 %."""
     if p < 0.001:
         return "p < 0.001"
-    shown = f"{p:.3f}" if p < 0.01 or 0.045 < p < 0.055 else f"{p:.2f}"
-    return f"p = {shown}"
+    digits = 3 if p < 0.01 else 2
+    while (float(f"{p:.{digits}f}") <= _LEVEL) != (p <= _LEVEL):
+        digits += 1
+    return f"p = {p:.{digits}f}"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
@@ -86,9 +90,10 @@ def outcome(run: pd.Series[Any]) -> str:
     """How a run ended or how far it came: `FINISHED`, `FAILED: reason`, `MISSING`, `RUNNING (7 of 20 epochs)`."""
     word = str(run["status"])
     if word == "FINISHED":
-        return f"{word}, but {run['reason']}" if run["reason"] else word
+        reason = run["reason"] or ("its accuracy is not known" if pd.isna(run["best_accuracy"]) else None)
+        return f"{word}, but {reason}" if reason else word
     planned, done = run.get("epochs"), int(run["epochs_done"])
-    reason = f": {run['reason']}" if run["reason"] and word not in ("KILLED", "PRUNED") else ""
+    reason = f": {run['reason']}" if run["reason"] and run["reason"] != STOPPED else ""
     if done == 0:
         return word + reason
     of = f"{done} epochs" if is_unset(planned) or planned is None else f"{done} of {planned} epochs"

@@ -170,3 +170,9 @@ def test_without_counts_nothing_is_said_of_sizes(facts: dict[str, Any], seeds: i
 def test_hardly_any_photos_show_nothing():
     told = concluded(run("a", first(3, 4)), run("b", first(2, 4)))
     assert told[0] == "With 4 validation photos, on 25.0 % of which two models disagree, no difference can be seen."
+
+
+def test_what_two_equal_models_say_is_not_said_of_all():
+    found = concluded(run("a", first(90)), run("b", first(90)), run("c", first(50)))
+    assert not any(sentence.startswith("All models") for sentence in found)
+    assert "on 40.0 % of which two models disagree" in found[0]

@@ -290,3 +290,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     (folder / "summary.json").write_text("{")
     with pytest.raises(UsageError, match=r"summary\.json cannot be read"):
         frame.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("best_val_correct", "x"), ("best_val_correct", 600), ("epochs_done", "many"), ("seconds", "fast"), ("split", 12)],
+)
+def test_a_summary_that_somebody_has_changed_is_one_line(tmp_path: Path, field: str, value: object):
+    write_run(tmp_path / "run", config(), steps([90]), **{field: value})
+    with pytest.raises(UsageError, match=rf"summary\.json has a strange {field}: restore it"):
+        frame.load(tmp_path)

@@ -22,7 +22,8 @@ def measured(*records: Record) -> dict[str, float]:
 
 def with_history(record: Record, accuracies: list[float], seconds: float = 2.0) -> Record:
     rows = [(n, 0.01, 0.5, 0.9, 0.4, accuracy, seconds) for n, accuracy in enumerate(accuracies, start=1)]
-    return replace(record, history=[dict(zip(HISTORY, row, strict=True)) for row in rows])
+    facts = {**record.facts, "epochs_done": len(rows)}
+    return replace(record, facts=facts, history=[dict(zip(HISTORY, row, strict=True)) for row in rows])
 
 
 def test_every_measure_by_hand():
@@ -31,10 +32,10 @@ def test_every_measure_by_hand():
         "accuracy": 0.9,
         "mean_last": pytest.approx((0.8 + 0.9 + 0.85 + 0.9 + 0.95) / 5),
         "test": 0.9,
-        "steps": 25 * 4,
+        "steps": 25 * 6,
         "lr_per_photo": 0.01 / 16,
         "train_seconds": 12.0,
-        "photos_per_second": pytest.approx((400 + 100) * 4 / 12),
+        "photos_per_second": pytest.approx((400 + 100) * 6 / 12),
     }
 
 
@@ -42,8 +43,16 @@ def test_the_last_batch_of_an_epoch_may_be_smaller():
     assert measured(record("a", {"batch_size": 16}, train_total=401))["steps"] == 26 * 4
 
 
-def test_fewer_than_five_epochs_are_all_the_last():
-    assert measured(with_history(record("a", {}), [0.7, 0.8]))["mean_last"] == pytest.approx(0.75)
+@pytest.mark.parametrize("accuracies", [[0.7, 0.8], [0.5, math.nan, 0.7, 0.7, 0.7]])
+def test_a_mean_of_the_last_five_is_of_five(accuracies: list[float]):
+    assert math.isnan(measured(with_history(record("a", {}), accuracies))["mean_last"])
+
+
+def test_of_a_run_whose_epochs_are_not_all_there_nobody_knows_how_long_it_took():
+    known = with_history(record("a", {"batch_size": 16}, train_total=400), [0.1, 0.2])
+    found = measured(replace(known, facts={**known.facts, "epochs_done": 20}))
+    assert math.isnan(found["train_seconds"])
+    assert math.isnan(found["photos_per_second"])
 
 
 def test_what_is_not_known_is_nan():
@@ -72,6 +81,6 @@ def test_each_run_has_its_own_and_no_time_is_no_speed():
     found = measures(runs)
     assert list(found.index) == ["a", "b", "c"]
     assert found["train_seconds"].fillna(-1).tolist() == [0.0, -1, 4.0]
-    assert found["photos_per_second"].fillna(-1).tolist() == [-1, -1, 180.0]
-    assert found["mean_last"].fillna(-1).tolist() == [0.55, -1, 0.9]
-    assert found["steps"].fillna(-1).tolist() == [40, -1, 20]
+    assert found["photos_per_second"].fillna(-1).tolist() == [-1, -1, 45.0]
+    assert found["mean_last"].fillna(-1).tolist() == [-1, -1, -1]
+    assert found["steps"].fillna(-1).tolist() == [20, -1, 5]

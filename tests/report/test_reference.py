@@ -38,6 +38,12 @@ def test_what_differs_is_said():
     ]
 
 
+def test_a_run_says_itself_how_it_was_validated():
+    paper = reference.load("paper")
+    assert not paper.is_comparable(pd.DataFrame([{"batch_size": 16, "protocol": "clean"}]))
+    assert paper.is_comparable(pd.DataFrame([{"batch_size": 16, "protocol": "augmented"}]))
+
+
 def test_a_reference_of_ones_own(tmp_path: Path):
     file = tmp_path / "ours.yaml"
     file.write_text("title: Ours\nsettings:\n  - {optim.lr: 0.1, accuracy: 0.5}\n")
@@ -54,6 +60,13 @@ def test_a_reference_of_ones_own(tmp_path: Path):
         ("title: A\nsettings: [{batch_size: 16}]", "each of its settings must have an accuracy"),
         ("title: A\nepochs: [{batch_size: 16, rows: [{epoch: 1}]}]", "each row of its epochs"),
         ("title: [", "cannot be read"),
+        ("title: 5", "must be a mapping with title"),
+        ("title: A\nsettings: [1, 2]", "names keys of the config"),
+        ("title: A\nsettings: [{accuracy: 0.5}]", "names keys of the config"),
+        ("title: A\nsettings: [{epochs: 4, accuracy: 93.5}]", "a share such as 0.93"),
+        ("title: A\nepochs: [{epochs: 4, rows: null}]", "each row of its epochs"),
+        ("title: A\nepochs: [{epochs: 4, rows: [{epoch: x, accuracy: 0.5}]}]", "each row of its epochs"),
+        ("title: A\nconfig: [1]", "config must be a mapping"),
     ],
 )
 def test_what_is_no_reference_is_refused(tmp_path: Path, content: str, words: str):

@@ -43,7 +43,7 @@ def test_a_run_done_twice_counts_once(order: int):
     again = record("again", {"batch_size": 16, "seed": 0}, correct=90)
     (found,) = folded(*[*seeded(90, 92), again][::order])
     assert (found.n, sorted(found.correct), found.accuracy) == (2, [90, 92], pytest.approx(0.91))
-    assert found.status == "FINISHED (1 of them again with the same seed, not counted)"
+    assert found.status == "FINISHED (1 of them with the same settings again, not counted)"
     (alone,) = folded(*seeded(90), again)
     assert (alone.n, alone.interval) == (1, stats.wilson(90, 100))
 

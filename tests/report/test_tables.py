@@ -49,7 +49,19 @@ def test_a_run_done_again_with_the_same_seed_counts_once():
     twice = record("again", {"batch_size": 16, "epochs": 4, "seed": 0}, correct=90)
     found = row(tables.settings(section(*seeded(90, 92), twice)))
     assert found["Best Accuracy Rate"] == "0.9100 ± 0.0141 (n=2)"
-    assert found["Status"] == "FINISHED (1 of them again with the same seed, not counted)"
+    assert found["Status"] == "FINISHED (1 of them with the same settings again, not counted)"
+
+
+def test_another_result_of_the_same_settings_is_not_hidden():
+    other = record("other", {"batch_size": 16, "epochs": 4, "seed": 0}, correct=60)
+    found = row(tables.settings(section(*seeded(90, 92), other)))
+    assert found["Status"] == "FINISHED (1 of them with the same settings again, not counted: 0.6000)"
+
+
+def test_a_point_that_never_began_is_one_of_its_setting():
+    planned = record("c", {"batch_size": 16, "seed": 2}, "MISSING", None, protocol=None, split=None, epochs_done=0)
+    found = tables.settings(section(*seeded(90, 92), planned))
+    assert [line[-1] for line in found.rows] == ["2 FINISHED; 1 MISSING"]
 
 
 def test_what_some_seeds_came_to_stays_visible():

@@ -66,7 +66,7 @@ def test_no_p_is_rounded_across_the_level(p: float):
     if shown == "p < 0.001":
         assert p < 0.001
     else:
-        assert (float(shown.removeprefix("p = ")) <= 0.05) == (p <= 0.05) or abs(p - 0.05) < 0.0005
+        assert (float(shown.removeprefix("p = ")) <= 0.05) == (p <= 0.05)
 
 
 @pytest.mark.parametrize(

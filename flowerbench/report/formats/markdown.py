@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from flowerbench.report.blocks import Block, Bullets, Figure, Heading, Paragraph, Table, with_figures
@@ -30,11 +31,16 @@ def _block(block: Block, figures: str) -> str:
 def pipe_table(table: Table) -> str:
     """The table with its columns aligned; what would break a cell is escaped."""
     rows = [
-        [f"**{cell}**" if (i, j) in table.bold else cell for j, cell in enumerate(row)]
+        [f"**{_escaped(cell)}**" if (i, j) in table.bold else _escaped(cell) for j, cell in enumerate(row)]
         for i, row in enumerate(table.rows)
     ]
-    lines = [[" ".join(cell.split()).replace("|", r"\|") for cell in line] for line in (table.header, *rows)]
+    lines = [[_escaped(cell) for cell in table.header], *rows]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(table.header))]
     lines.insert(1, ["-" * width for width in widths])
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def _escaped(cell: str) -> str:
+    """A cell in one line, such that neither Markdown nor HTML takes a part of it for its own."""
+    return re.sub(r"([|*`]|<(?=[\w/!]))", r"\\\1", " ".join(cell.split()))
