@@ -155,10 +155,10 @@ def test_its_numbers_are_those_of_the_runs(executed: Executed) -> None:
     ["Conclusion", "Best accuracy by batch_size and epochs", "How to read this", "Compared with the best", "Cost"],
 )
 def test_it_says_what_the_report_of_its_sweep_says(executed: Executed, part: str) -> None:
-    report = (executed.clone / "multirun" / "compare_runs" / "report.md").read_text(encoding="utf-8")
+    report = (executed.clone / "multirun" / "compare_runs" / "report" / "report.md").read_text(encoding="utf-8")
     found = re.search(rf"^## {part}\n\n(.+?)(?=\n\n## |\Z)", report, re.MULTILINE | re.DOTALL)
     assert found is not None
-    assert found[1] in executed.shown
+    assert found[1].partition("\n\n![")[0] in executed.shown  # the figure follows, as a file
 
 
 @pytest.mark.long
@@ -180,5 +180,5 @@ def test_it_shows_a_sweep_of_your_own_as_well(clone: Path) -> None:
     assert "have the same result, 500 of 570 photos" in own.shown
     assert "sunflower/29955482321_2d6269c164_n.jpg" in own.shown
     # The photos of that sweep are not where its command found them, so their names are all there is.
-    assert f"None of these photos is in {Path('../shared/data/flowers')}." in own.shown
+    assert "These photos are not on this machine." in own.shown
     assert own.figures == 6

@@ -213,10 +213,9 @@ def test_the_same_command_finishes_what_was_stopped_and_nothing_else(flowerbench
     (long,) = (run for run in runs if run.data.params.get("epochs") == "120")
     steps = [entry.step for entry in client.get_metric_history(long.info.run_id, "val/accuracy")]
     assert sorted(steps) == list(range(1, 121))
-    assert (long.data.tags["flowerbench.epochs_reused"], long.data.tags["flowerbench.reused_from"]) == (
-        "2",
-        long.data.tags["flowerbench.trajectory"],
-    )
+    # The stop may fall between the cache's and the folder's copy of an epoch, which is then taken from the cache.
+    assert long.data.tags["flowerbench.epochs_reused"] in ("2", "3")
+    assert long.data.tags["flowerbench.reused_from"] == long.data.tags["flowerbench.trajectory"]
 
 
 BAD_POINTS = """
