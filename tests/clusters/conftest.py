@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,9 +120,3 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
 def is_whole(sweep: Sweep, name: str, epochs: int) -> bool:
     """Whether a point's history has every epoch once, in order."""
     return [int(row[0]) for row in sweep.epochs(name)] == list(range(1, epochs + 1))
-
-
-def table_status(output: str, setting: str) -> str:
-    """The status of the point with `setting` in the table that a sweep prints at its end."""
-    (row,) = re.findall(rf"^\|[^|]*\b{re.escape(setting)}\b[^\n]*$", output, re.MULTILINE)
-    return row.split("|")[-2].split()[0].strip(":")
