@@ -38,7 +38,7 @@ ONE_RUN = [
 SEEDS = [
     *(
         Null(f"{n} settings, {seeds} seeds", column, equal(n, seeds, **more))
-        for n, counts in ((2, (2, 3, 5)), (4, (3,)))
+        for n, counts in ((2, (2, 3, 5)), (4, (2, 3, 5)))
         for seeds in counts
         for column, more in (
             ("no luck", dict[str, Any]()),
@@ -76,7 +76,7 @@ NOT_KNOWN = [
     Null("3 settings of 5 seeds beside one run once, luck 1", TOLD_APART, equal(4, 5, luck=0.01), None, first_once),
     *(
         Null(f"{runs}, one setting more restless", TOLD_APART, equal(2, seeds, of_epoch=(0.02, 0.15)), None)
-        for seeds, runs in ((1, "one run"), (5, "5 seeds"))
+        for seeds, runs in ((1, "one run"), (3, "3 seeds"), (5, "5 seeds"), (10, "10 seeds"))
     ),
 ]
 
