@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def summed_up() -> Iterator[None]:
-    """Whatever ends a sweep, print its tables and write its full report, as far as it came; exits 1 after a failure."""
+    """Whatever ends a sweep, print its tables; write its full report unless it was stopped; exits 1 after a failure."""
     try:
         yield
     except BaseException as error:
@@ -47,17 +47,18 @@ def _sum_up(drive: Drive, status: str) -> None:
     from flowerbench import tracking
     from flowerbench.mlflow_store import without_password
 
-    note, page, full, compared = "", None, drive.folder / "report", None
+    note, line, page, full, compared = "", "", None, drive.folder / "report", None
     try:
+        line = counts(drive)
         with _told_where_it_fails(f"no table of {drive.folder}"):
             compared, note = _compared(drive.folder)
-        _print(f"\n{note}\n{counts(drive)}")
+        _print(f"\n{note}\n{line}")
         if compared and status != "KILLED":  # who stops a sweep does not wait for its figures
             with _told_where_it_fails(f"no report in {full}"):
                 _write(*compared, full)
     finally:
         try:
-            page = tracking.finish_sweep(drive.config.tracking, drive.folder, f"{counts(drive)}\n\n{note}", status)
+            page = tracking.finish_sweep(drive.config.tracking, drive.folder, f"{line}\n\n{note}", status)
         finally:
             drive.lock.release()
     uri = without_password(drive.config.tracking.uri) if drive.config.tracking.uri else "none"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Unless the user set them. MLflow's own defaults block for four minutes when its server is gone.
-_SETTINGS = {
+SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
@@ -109,7 +109,7 @@ def client(uri: str) -> MlflowClient:
 
 def load_mlflow() -> None:
     """Import MLflow, which takes seconds, with our settings: most of them hold from the import on."""
-    for name, value in _SETTINGS.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow.store.db.utils
 

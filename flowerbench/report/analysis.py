@@ -11,7 +11,7 @@ import pandas as pd
 from flowerbench.errors import UsageError
 from flowerbench.report import comparison, conclusion, settings
 from flowerbench.report.comparison import Comparison
-from flowerbench.report.frame import Runs, varying
+from flowerbench.report.frame import Runs
 from flowerbench.report.record import FACTS
 from flowerbench.report.settings import Setting
 
@@ -87,7 +87,7 @@ def _axes(runs: Runs, made_by: Sequence[str], rows: str | None, columns: str | N
     """The keys of the table of accuracies; None where it would say what the settings say already."""
     if rows or columns:
         return rows or _PAPER[0], columns or _PAPER[1]
-    differing = {key for key in varying(runs.runs, runs.varied) if runs.runs[key].map(str).nunique() > 1}
+    differing = {key for key in runs.varying if runs.runs[key].map(str).nunique() > 1}
     keys = [key for key in made_by if key in differing]
     if set(_PAPER) <= set(keys):
         return _PAPER

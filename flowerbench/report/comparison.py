@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -73,12 +74,12 @@ class Comparison:
     def best(self) -> Setting | None:
         return self.settings[0] if self.settings else None
 
-    @property
+    @cached_property
     def with_best(self) -> dict[str, Pair]:
         """The pairs of the best setting and each other one, by the other's label."""
         return {pair.worse: pair for pair in self.pairs if self.best and pair.better == self.best.label}
 
-    @property
+    @cached_property
     def level(self) -> list[str]:
         """The settings that cannot be told from the best, itself included."""
         equal = [label for label, pair in self.with_best.items() if pair.p > stats.LEVEL]

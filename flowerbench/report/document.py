@@ -139,6 +139,7 @@ def _epochs(section: Section, options: Options, level: int, prefix: str) -> Iter
     """The epochs of every run, of many runs those of the best."""
     yield Heading("Epochs", level)
     runs = section.runs.runs
+    reference = options.reference if options.reference and options.reference.is_comparable(runs) else None
     shown = runs
     if runs["best_accuracy"].count() > _MOST_RUNS:
         shown = runs.loc[runs["best_accuracy"].nlargest(_MOST_RUNS).index]
@@ -151,9 +152,7 @@ def _epochs(section: Section, options: Options, level: int, prefix: str) -> Iter
         history = section.runs.epochs[section.runs.epochs["run"] == name]
         if history.empty:
             continue
-        reference = options.reference
-        is_shown = reference is not None and reference.is_comparable(runs)
-        published = reference.accuracies_of_epochs(dict(run.items())) if reference and is_shown else {}
+        published = reference.accuracies_of_epochs(dict(run.items())) if reference else {}
         yield epochs.table(history, options.epochs, reference.title if reference else "", published)
         yield Figure(f"{prefix}run-{number}", f"Epochs of {run['settings']}", partial(plots.curves, history))
 

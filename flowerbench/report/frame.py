@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class Runs:
     epochs: pd.DataFrame
     varied: frozenset[str] = frozenset()
     _predictions: Mapping[str, Callable[[], pd.DataFrame | None]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def varying(self) -> list[str]:
+        """The config keys that the runs differ in, and those that a sweep says it varied."""
+        return varying(self.runs, self.varied)
 
     def predictions(self, run: str) -> pd.DataFrame | None:
         """The validation predictions of a run's best epoch: `photo`, and the class names `label` and `prediction`.

@@ -71,11 +71,11 @@ def read(source: str, uri: str) -> list[Record]:
 @contextmanager
 def _patience() -> Iterator[None]:
     """Training must not wait long for a server; a report may, for a busy one, unless the user has set how long."""
-    from flowerbench.mlflow_store import _SETTINGS
+    from flowerbench.mlflow_store import SETTINGS
 
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    before = os.environ.setdefault(name, _SETTINGS[name])
-    os.environ[name] = "30" if before == _SETTINGS[name] else before
+    before = os.environ.setdefault(name, SETTINGS[name])
+    os.environ[name] = "30" if before == SETTINGS[name] else before
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.report import stats
-from flowerbench.report.frame import Runs, comparable, is_unset, varying
+from flowerbench.report.frame import Runs, comparable, is_unset
 from flowerbench.report.measures import MEASURES, measures
 from flowerbench.report.words import decimals, outcome, spelled_or_unset
 
@@ -67,7 +67,7 @@ def fold(runs: Runs, keys: Sequence[str]) -> list[Setting]:
     A run that was done twice counts once: what differs in nothing, the seed included, repeats nothing.
     """
     table = _completed(runs.runs, keys).assign(last=runs.runs["last_accuracy"], **measures(runs))
-    apart = [key for key in varying(runs.runs, runs.varied) if key not in keys]
+    apart = [key for key in runs.varying if key not in keys]
     groups: dict[tuple[object, ...], list[str]] = {}
     told: dict[tuple[object, ...], tuple[str, ...]] = {}
     for name, *values in table[list(keys)].itertuples(name=None):
@@ -95,7 +95,7 @@ def _completed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 def keys_of(runs: Runs) -> list[str]:
     """The keys that a setting is told by: batch_size and epochs, and the others that vary, but not the seed."""
     first = [key for key in ("batch_size", "epochs") if key in runs.runs]
-    return [*first, *(key for key in varying(runs.runs, runs.varied) if key not in (*first, "seed"))]
+    return [*first, *(key for key in runs.varying if key not in (*first, "seed"))]
 
 
 def table(settings: Sequence[Setting]) -> pd.DataFrame:

@@ -20,18 +20,16 @@ def settings(section: Section, reference: Reference | None = None, is_short: boo
 
     The short one has the columns that a terminal has room for.
     """
-    beside = {
-        setting.label: reference.accuracy(setting.values) or NONE
-        for setting in section.settings
-        if reference and reference.is_comparable(section.runs.runs)
-    }
+    beside: list[str] = []
+    if reference and reference.is_comparable(section.runs.runs):
+        beside = [reference.accuracy(setting.values) or NONE for setting in section.settings]
     is_tested = any(setting.is_tested for setting in section.settings)
     columns: dict[str, list[str]] = {
         "Settings": [setting.label for setting in section.settings],
         "Best Accuracy Rate": [accuracy(setting) for setting in section.settings],
     }
-    if reference and any(shown != NONE for shown in beside.values()):
-        columns[reference.title] = list(beside.values())
+    if reference and any(shown != NONE for shown in beside):
+        columns[reference.title] = beside
     columns["95 % Interval"] = [interval(setting.interval) for setting in section.settings]
     columns["Best Epoch"] = [_range(setting.best_epoch) for setting in section.settings]
     columns["Correct/Total"] = [_counts(setting) for setting in section.settings]

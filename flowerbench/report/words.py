@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.report.frame import is_unset, spelled
+from flowerbench.report.stats import LEVEL
 from flowerbench.summaries import STOPPED
 
-_LEVEL = 0.05
 NONE = "\N{EN DASH}"
 
 
@@ -63,7 +63,7 @@ def p_value(p: float) -> str:
     if p < 0.001:
         return "p < 0.001"
     digits = 3 if p < 0.01 else 2
-    while (float(f"{p:.{digits}f}") <= _LEVEL) != (p <= _LEVEL):
+    while (float(f"{p:.{digits}f}") <= LEVEL) != (p <= LEVEL):
         digits += 1
     return f"p = {p:.{digits}f}"
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from flowerbench.report import stats
 from flowerbench.report.plots import style
 from flowerbench.report.plots.rows import name_marks, new_rows
 from flowerbench.report.plots.style import Floats
@@ -69,14 +70,9 @@ def _count(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wilson(right: pd.Series[int], total: pd.Series[int]) -> Floats:
-    """The shares in percent and both ends of their 95 % intervals, in three rows; NaN where the total is 0.
-
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
-    """
-    from scipy.stats import binomtest
-
+    """The shares in percent and both ends of their 95 % intervals, in three rows; NaN where the total is 0."""
     rows = [
-        (k / n, *binomtest(k, n).proportion_ci(method="wilson")) if n else (np.nan, np.nan, np.nan)
+        (k / n, *stats.wilson(k, n)) if n else (np.nan, np.nan, np.nan)
         for k, n in zip(right.tolist(), total.tolist(), strict=True)
     ]
     return 100 * np.array(rows, dtype=np.float64).reshape(-1, 3).T
