@@ -93,7 +93,8 @@ def outcome(run: pd.Series[Any]) -> str:
         reason = run["reason"] or ("its accuracy is not known" if pd.isna(run["best_accuracy"]) else None)
         return f"{word}, but {reason}" if reason else word
     planned, done = run.get("epochs"), int(run["epochs_done"])
-    reason = f": {run['reason']}" if run["reason"] and run["reason"] != STOPPED else ""
+    # That a run was stopped or pruned, its status says already.
+    reason = f": {run['reason']}" if run["reason"] and run["reason"] != STOPPED and word != "PRUNED" else ""
     if done == 0:
         return word + reason
     of = f"{done} epochs" if is_unset(planned) or planned is None else f"{done} of {planned} epochs"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowerbench.report import words
+from flowerbench.summaries import STOPPED
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,15 @@ def test_no_p_is_rounded_across_the_level(p: float):
 )
 def test_names_in_a_sentence(names: list[str], text: str):
     assert words.listed(names, most=3 if len(names) < 4 else 2) == text
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "text"),
+    [
+        ("FAILED", "the disk is full", "FAILED: the disk is full (1 of 3 epochs)"),
+        ("KILLED", STOPPED, "KILLED (1 of 3 epochs)"),
+        ("PRUNED", "pruned after epoch 1 of 3", "PRUNED (1 of 3 epochs)"),
+    ],
+)
+def test_a_reason_does_not_say_again_what_the_status_says(status: str, reason: str, text: str):
+    assert words.outcome(pd.Series({"status": status, "reason": reason, "epochs": 3, "epochs_done": 1})) == text
