@@ -54,10 +54,16 @@ def assemble(cfg: Config) -> Assembly:
 
     torch.manual_seed(augment.model_seed(cfg.seed, 0))
     network = model.build(cfg.model, len(photos.classes), cfg.image_size)
-    placement = place(network, device, cfg.precision, cfg.data)
+    placement = place(network, device, cfg.precision, cfg.compile)
     optimizer = errors.blamed_on("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
     scheduler = errors.blamed_on("schedule", instantiate, cfg.schedule, _args_=[optimizer])
     stream = Batches(
-        photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed, device=device
+        photos,
+        cfg.data,
+        image_size=cfg.image_size,
+        batch_size=cfg.batch_size,
+        eval_batch_size=cfg.eval_batch_size,
+        seed=cfg.seed,
+        device=device,
     )
     return Assembly(photos, parts, stream, device, placement, network, optimizer, scheduler)

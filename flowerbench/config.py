@@ -105,6 +105,9 @@ class Data:
     mean: list[float] = _key(_THREE)
     std: list[float] = _key(_STD)
     on_bad_image: str = _key(_one_of("error", "skip"))
+    decoded_scale: float = _key(_number("a number, 1 or more", lambda v: v >= 1))
+    loader: str = _key(_one_of("auto", "cached", "stream"))
+    cached_max_gb: float = _key(_number("gigabytes, 0 or more", lambda v: v >= 0))
     workers: int | None = _key(_NATURAL)
 
 
@@ -140,11 +143,13 @@ class Config:
     batch_size: int = _key(_COUNT)
     epochs: int = _key(_COUNT)
     seed: int = _key(_SEED)
+    eval_batch_size: int = _key(_COUNT)
     image_size: int = _key(_number("pixels, 8 to 4096", lambda v: 8 <= v <= 4096))
     device: str = _key(
         Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)))
     )
     precision: str = _key(_one_of("fp32", "bf16"))
+    compile: bool = _key()
     deterministic: bool = _key()
     min_micro_batch: int = _key(_COUNT)
     reuse: str = _key(_one_of("off", "read", "on"))

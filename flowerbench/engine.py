@@ -24,7 +24,7 @@ from flowerbench.errors import RunError
 from flowerbench.placement import Placement
 
 # Part of what epochs in the cache are known by: to be raised when a change of ours changes a number.
-VERSION = 1
+VERSION = 2
 
 BatchStream = Iterable[tuple[Tensor, Tensor]]
 # Called after every batch with ("train" or "val", photos done, photos in all).
@@ -65,29 +65,40 @@ def train_epoch(
     the batch's; batch norm sees the parts. Raises RunError when a loss is not finite.
     """
     model.train()
-    total, correct, photos = 0.0, 0, 0
+    losses: list[Tensor] = []
+    wholes: list[int] = []
+    photos = 0
+    correct = torch.zeros((), dtype=torch.int64, device=placement.device)
     for step, (images, labels) in enumerate(batches, start=1):
         optimizer.zero_grad(set_to_none=True)
         whole = distributed.total(len(labels))
         size = micro_batch or len(labels)
-        value = 0.0
+        value: Tensor | float = 0.0
         for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-            targets = targets.to(placement.device, non_blocking=True)
             with placement.autocast():
-                logits = model(placement.inputs(part))
+                logits = model(part)
                 # A process may have no photo of a last batch, but must take part in the step.
                 mean = F.cross_entropy(logits, targets) if len(targets) else logits.sum()
                 loss = mean * (len(targets) / whole)
-            value += distributed.total(loss.item())
-            if not math.isfinite(value):
-                raise RunError(f"the training loss became {value} at step {step}: try a smaller optim.lr")
+            value = loss.detach() + value
+            if placement.is_waited_for:
+                _check_finite(distributed.total(float(value)), step)
             distributed.scaled(loss).backward()  # type: ignore[no-untyped-call]
-            correct += int((logits.argmax(1) == targets).sum())
+            correct += (logits.argmax(1) == targets).sum()
         optimizer.step()
-        total += value * whole
+        losses.append(torch.as_tensor(value))
+        wholes.append(whole)
         photos += whole
         on_batch(photos)
-    return total / photos, distributed.total(correct) / photos
+    own = torch.stack(losses).tolist()
+    total = distributed.total(math.fsum(loss * whole for loss, whole in zip(own, wholes, strict=True)))
+    _check_finite(total, next((step for step, loss in enumerate(own, start=1) if not math.isfinite(loss)), len(own)))
+    return total / photos, distributed.total(int(correct)) / photos
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise RunError(f"the training loss became {loss} at step {step}: try a smaller optim.lr")
 
 
 @torch.inference_mode()
@@ -103,21 +114,25 @@ def evaluate(
     With `micro_batch` a batch goes through the model in parts of so many photos at most.
     """
     model.eval()
-    total, correct = 0.0, 0
+    losses: list[Tensor] = []
     probabilities: list[Tensor] = []
+    correct = torch.zeros((), dtype=torch.int64, device=placement.device)
+    done = 0
     for images, labels in batches:
         size = micro_batch or len(labels)
         for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-            targets = targets.to(placement.device, non_blocking=True)
             with placement.autocast():
-                logits = model(placement.inputs(part))
+                logits = model(part)
             logits = logits.float()
-            total += F.cross_entropy(logits, targets, reduction="sum").item()
-            correct += int((logits.argmax(1) == targets).sum())
-            probabilities.append(logits.softmax(1).cpu())
-        on_batch(sum(len(p) for p in probabilities))
-    stacked: NDArray[np.float32] = distributed.gathered(probabilities).numpy()
-    return distributed.total(total) / len(stacked), distributed.total(correct), stacked
+            losses.append(F.cross_entropy(logits, targets, reduction="sum"))
+            correct += (logits.argmax(1) == targets).sum()
+            probabilities.append(logits.softmax(1))
+        done += len(labels)
+        on_batch(done)
+    # The one place where what has been computed is waited for.
+    total = math.fsum(torch.stack(losses).tolist()) if losses else 0.0
+    stacked: NDArray[np.float32] = distributed.gathered([part.cpu() for part in probabilities]).numpy()
+    return distributed.total(total) / len(stacked), distributed.total(int(correct)), stacked
 
 
 def fit(

@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 # How a run is carried out, which never changes its numbers.
 NOT_SETTINGS = (
     "tracking",
+    "data.loader",
+    "data.cached_max_gb",
     "data.workers",
     "min_micro_batch",
     "reuse",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
+import shutil
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from flowerbench import distributed
-from flowerbench.config import Data
 from flowerbench.errors import UsageError
 
 log = logging.getLogger(__name__)
+
+# The numbers of these settings in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_COMPILERS = (os.environ.get("CXX", "g++"), "clang++", "cl")
 
 
 @dataclass(frozen=True)
@@ -23,13 +30,11 @@ class Placement:
 
     device: torch.device
     precision: str
-    mean: Tensor
-    std: Tensor
 
-    def inputs(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) as the normalised floats that the model expects, on the device."""
-        floats = images.to(self.device, non_blocking=True).to(torch.float32).div_(255)
-        return floats.sub_(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether reading a number costs nothing: what is asked of a GPU is computed while Python goes on."""
+        return self.device.type == "cpu"
 
     def autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -52,16 +57,38 @@ def pick_device(name: str, deterministic: bool = False) -> torch.device:
         raise UsageError(f"device={name} cannot be used here ({reason}): use device=auto or device=cpu") from error
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    if device.type != "cpu":
+    if device.type == "cpu":
+        _keep_freed_memory()
+    else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
     return device
 
 
-def place(model: nn.Module, device: torch.device, precision: str, data: Data) -> Placement:
-    """Move the model to the device, in channels-last layout, which convolutions on CPU and CUDA prefer."""
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a step frees for the next one, instead of handing it back to be zeroed page by page.
+
+    By default it does so with every tensor above 32 MB, and ResNet-18 makes many of those in each step.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library than GNU's, which has no such call
+            tune = ctypes.CDLL(None).mallopt
+            tune(_M_MMAP_MAX, 0)
+            tune(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def place(model: nn.Module, device: torch.device, precision: str, is_compiled: bool = False) -> Placement:
+    """Move the model to the device, in channels-last layout, which convolutions on CPU and CUDA prefer.
+
+    With `is_compiled` torch.compile makes kernels for it at its first steps; on CUDA as graphs, for small batches
+    wait for Python more than for the GPU. Raises UsageError where there is no compiler.
+    """
+    if is_compiled and device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
+        raise UsageError(f"compile=true needs a C++ compiler on the CPU ({', '.join(_COMPILERS)}): use compile=false")
     if note := distributed.share_batch_norm(model, device):
         log.info(note)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mean, std = (torch.tensor(list(values), device=device).view(1, 3, 1, 1) for values in (data.mean, data.std))
-    return Placement(device, precision, mean, std)
+    if is_compiled:
+        # Not model.compile(), which silently does nothing where the model is a class of torch's own.
+        model.forward = torch.compile(model.forward, mode="reduce-overhead" if device.type == "cuda" else "default")
+    return Placement(device, precision)

@@ -134,10 +134,10 @@ def test_in_double_precision_they_are_the_same_but_for_rounding(
 ):
     """Where rounding is that small, nothing else can hide behind it."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import flowerbench.model as m, flowerbench.engine as e\n"
-        "build, inputs = m.build, e.Placement.inputs\n"
+        "import flowerbench.model as m, flowerbench.data.batches as b\n"
+        "build, images = m.build, b.Batches._images\n"
         "m.build = lambda *args: build(*args).double()\n"
-        "e.Placement.inputs = lambda self, images: inputs(self, images).double()\n"
+        "b.Batches._images = lambda self, *args: images(self, *args).double()\n"
     )
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])
     command = [photos, *PLAIN, f"batch_size={batch_size}"]

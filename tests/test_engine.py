@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import math
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -27,11 +28,16 @@ class Setting:
         self.parts = split.split(self.photos, cfg.data)
         torch.manual_seed(augment.model_seed(cfg.seed, 0))
         self.network = model.build(cfg.model, len(self.photos.classes), cfg.image_size)
-        self.placement = placement.place(self.network, torch.device("cpu"), cfg.precision, cfg.data)
+        self.placement = placement.place(self.network, torch.device("cpu"), cfg.precision, cfg.compile)
         self.optimizer = instantiate(cfg.optim, list(self.network.parameters()))
         self.scheduler = instantiate(cfg.schedule, self.optimizer)
         self.batches = Batches(
-            self.photos, cfg.data, image_size=cfg.image_size, batch_size=cfg.batch_size, seed=cfg.seed
+            self.photos,
+            cfg.data,
+            image_size=cfg.image_size,
+            batch_size=cfg.batch_size,
+            eval_batch_size=cfg.eval_batch_size,
+            seed=cfg.seed,
         )
 
     def fit(self, **more):
@@ -178,9 +184,45 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(setting):
 
 def test_progress_counts_the_photos(setting):
     seen: list[tuple[str, int, int]] = []
-    setting("epochs=1").fit(on_batch=lambda *step: seen.append(step))
+    setting("epochs=1", "eval_batch_size=8").fit(on_batch=lambda *step: seen.append(step))
     assert [s for s in seen if s[0] == "train"] == [("train", done, 40) for done in (8, 16, 24, 32, 40)]
     assert [s for s in seen if s[0] == "val"] == [("val", 8, 10), ("val", 10, 10)]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not any(map(shutil.which, placement._COMPILERS)), reason="there is no C++ compiler")
+def test_a_compiled_model_differs_by_rounding(setting):
+    plain, compiled = setting("optim.lr=0.001"), setting("optim.lr=0.001", "compile=true")
+    assert list(plain.network.state_dict()) == list(compiled.network.state_dict())
+    frames = torch._dynamo.utils.counters["frames"]
+    before = frames["ok"]
+    for a, b in zip(plain.fit(), compiled.fit(), strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-4)
+        assert a.val_loss == pytest.approx(b.val_loss, rel=1e-4)
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-3)
+    assert frames["ok"] > before, "it was compiled"
+
+
+def test_compile_without_a_compiler_is_refused(setting, monkeypatch):
+    monkeypatch.setattr(placement.shutil, "which", lambda name: None)
+    with pytest.raises(UsageError, match=r"compile=true needs a C\+\+ compiler"):
+        setting("compile=true")
+
+
+def test_memory_is_kept_between_steps():
+    """What is freed is not asked of the system again: no page is faulted in twice."""
+    resource = pytest.importorskip("resource")
+    if sys.platform != "linux":
+        pytest.skip("only glibc is told")
+    placement.pick_device("cpu")
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(20_000_000)  # 80 MB: 20,000 pages of 4 kB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert faults() < 2000
 
 
 def test_auto_picks_a_device_and_a_missing_one_is_refused():
@@ -193,10 +235,7 @@ def test_auto_picks_a_device_and_a_missing_one_is_refused():
 
 def test_channels_last_is_the_layout(setting):
     ours = setting()
-    batch = ours.placement.inputs(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
-    assert batch.is_contiguous(memory_format=torch.channels_last)
-    assert batch.dtype == torch.float32
-    assert batch[0, 0, 0, 0].item() == pytest.approx((0 - 0.485) / 0.229)
+    for batches in (ours.batches.train(1, ours.parts.train), ours.batches.val(1, ours.parts.val)):
+        assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
     weights = [m.weight for m in ours.network.modules() if isinstance(m, nn.Conv2d)]
     assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
-    assert math.isclose(float(ours.placement.std[0, 2]), 0.225, rel_tol=1e-6)

@@ -1,24 +1,22 @@
 """Augmentation as a function: one table of random numbers per epoch; pixels depend on a photo and its row alone.
 
 The transforms and the distributions of their parameters are torchvision's RandomRotation, RandomResizedCrop,
-RandomHorizontalFlip, RandomVerticalFlip and ColorJitter, in the order of the paper's script.
+RandomHorizontalFlip, RandomVerticalFlip and ColorJitter, in the order of the paper's script. What the numbers mean
+is decided here, for many photos at once; `warp` does it to the pixels.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from flowerbench._torchvision import torchvision
-from flowerbench.config import Augmentation, Data
+from flowerbench.config import Augmentation
 
-F = torchvision.transforms.functional
-
-Row = NDArray[np.float64]
+Rows = NDArray[np.float64]
 
 # The columns of a row, uniform in [0, 1). torchvision tries ten times to fit a crop into the photo.
 _CROP_TRIES = 10
@@ -27,7 +25,7 @@ _AREAS = slice(9, 9 + _CROP_TRIES)
 _RATIOS = slice(9 + _CROP_TRIES, 9 + 2 * _CROP_TRIES)
 COLUMNS = 9 + 2 * _CROP_TRIES
 
-_JITTER_ORDERS = tuple(itertools.permutations(range(3)))
+_JITTER_ORDERS = np.array(list(itertools.permutations(range(3))))
 # Keeps the random numbers of different uses apart.
 _AUGMENTATION, _ORDER_OF_PHOTOS, _MODEL = range(3)
 
@@ -55,59 +53,76 @@ def model_seed(seed: int, epoch: int, process: int = 0) -> int:
     return int(generator(_MODEL, seed, epoch, *([process] if process else [])).integers(2**63))
 
 
-def augmented(image: Image.Image, row: Row, image_size: int, spec: Augmentation) -> Image.Image:
-    """The photo rotated, cropped, resized to (image_size, image_size), flipped and recoloured as `row` says."""
-    image = F.rotate(image, float((2 * row[_ANGLE] - 1) * spec.rotation))
-    top, left, height, width = crop_box(image.height, image.width, row, spec)
-    image = F.resized_crop(image, top, left, height, width, [image_size, image_size])
-    if row[_HORIZONTAL] < spec.horizontal_flip:
-        image = F.hflip(image)
-    if row[_VERTICAL] < spec.vertical_flip:
-        image = F.vflip(image)
-    jitters = (
-        (F.adjust_brightness, spec.brightness, row[_BRIGHTNESS]),
-        (F.adjust_contrast, spec.contrast, row[_CONTRAST]),
-        (F.adjust_saturation, spec.saturation, row[_SATURATION]),
+@dataclass(frozen=True)
+class Changes:
+    """What happens to each of n photos.
+
+    `maps`, shape (n, 2, 3), takes a place (x, y, 1) in the square that the model sees to the place in the photo that
+    is shown there; both count from -1 to 1, from edge to edge, as in torch.nn.functional.affine_grid. `areas`, shape
+    (n,), are the shares of the photos that are shown. `factors`, shape (n, 3), are those of brightness, contrast and
+    saturation, and `orders`, shape (n, 3), which of them comes first, second, third.
+    """
+
+    maps: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    factors: NDArray[np.float64]
+    orders: NDArray[np.int64]
+
+
+def changes(sizes: NDArray[np.int64], rows: Rows, spec: Augmentation) -> Changes:
+    """What `rows`, shape (n, COLUMNS), mean for photos of these `sizes`, shape (n, 2): height and width in pixels.
+
+    A photo is rotated, cropped to what becomes the square, flipped and recoloured.
+    """
+    height, width = sizes[:, 0], sizes[:, 1]
+    top, left, crop_height, crop_width = crop_boxes(sizes, rows, spec).T
+    angle = np.radians((2 * rows[:, _ANGLE] - 1) * spec.rotation)
+    mirror = np.where(rows[:, _HORIZONTAL] < spec.horizontal_flip, -1, 1)
+    turn = np.where(rows[:, _VERTICAL] < spec.vertical_flip, -1, 1)
+    # From the square to the crop, in pixels from the photo's centre …
+    across, down = mirror * crop_width / 2, turn * crop_height / 2
+    x, y = left + (crop_width - width) / 2, top + (crop_height - height) / 2
+    # … and from there to the photo as it was before it was rotated, counter-clockwise by the angle.
+    cos, sin = np.cos(angle), np.sin(angle)
+    maps = np.stack(
+        [
+            np.stack([cos * across, -sin * down, cos * x - sin * y], axis=1) / (width / 2)[:, None],
+            np.stack([sin * across, cos * down, sin * x + cos * y], axis=1) / (height / 2)[:, None],
+        ],
+        axis=1,
     )
-    for index in _JITTER_ORDERS[int(row[_ORDER] * len(_JITTER_ORDERS))]:
-        adjust, strength, uniform = jitters[index]
-        image = adjust(image, float(1 + (2 * uniform - 1) * strength))
-    return image
+    strengths = np.array([spec.brightness, spec.contrast, spec.saturation])
+    return Changes(
+        maps=maps,
+        areas=crop_height * crop_width / (height * width),
+        factors=1 + (2 * rows[:, [_BRIGHTNESS, _CONTRAST, _SATURATION]] - 1) * strengths,
+        orders=_JITTER_ORDERS[(rows[:, _ORDER] * len(_JITTER_ORDERS)).astype(np.int64)],
+    )
 
 
-def crop_box(height: int, width: int, row: Row, spec: Augmentation) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the random crop in pixels, drawn as RandomResizedCrop draws it.
+def crop_boxes(sizes: NDArray[np.int64], rows: Rows, spec: Augmentation) -> NDArray[np.int64]:
+    """(top, left, height, width) of the random crops in pixels, shape (n, 4), drawn as RandomResizedCrop draws them.
 
     The first of ten draws of area and ratio that fits is taken; when none fits, the largest centred crop within
     the ratios (torchvision.transforms.RandomResizedCrop).
     """
-    areas = height * width * (spec.scale[0] + row[_AREAS] * (spec.scale[1] - spec.scale[0]))
+    height, width = sizes[:, 0], sizes[:, 1]
+    areas = (height * width)[:, None] * (spec.scale[0] + rows[:, _AREAS] * (spec.scale[1] - spec.scale[0]))
     low, high = math.log(spec.ratio[0]), math.log(spec.ratio[1])
-    ratios = np.exp(low + row[_RATIOS] * (high - low))
-    for area, ratio in zip(areas, ratios, strict=True):
-        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < crop_width <= width and 0 < crop_height <= height:
-            top = int(row[_TOP] * (height - crop_height + 1))
-            left = int(row[_LEFT] * (width - crop_width + 1))
-            return top, left, crop_height, crop_width
-    crop_width, crop_height = width, height
-    if width / height < spec.ratio[0]:
-        crop_height = max(1, round(width / spec.ratio[0]))
-    elif width / height > spec.ratio[1]:
-        crop_width = max(1, round(height * spec.ratio[1]))
-    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
+    ratios = np.exp(low + rows[:, _RATIOS] * (high - low))
+    heights, widths = np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
+    fits = (heights > 0) & (heights <= height[:, None]) & (widths > 0) & (widths <= width[:, None])
+    first, each = fits.argmax(axis=1), np.arange(len(rows))
+    crop_height, crop_width = heights[each, first], widths[each, first]
+    top = np.floor(rows[:, _TOP] * (height - crop_height + 1))
+    left = np.floor(rows[:, _LEFT] * (width - crop_width + 1))
 
-
-def clean(image: Image.Image, image_size: int, center_crop: float) -> Image.Image:
-    """The photo resized so that a centre crop of (image_size, image_size) keeps `center_crop` of its shorter side."""
-    square: Image.Image = F.center_crop(F.resize(image, round(image_size / center_crop)), [image_size, image_size])
-    return square
-
-
-def prepared(image: Image.Image, row: Row | None, image_size: int, cfg: Data) -> NDArray[np.uint8]:
-    """The pixels that the model sees of a photo, shape (3, image_size, image_size): augmented by `row`, or clean."""
-    if row is None or cfg.augmentation is None:
-        square = clean(image, image_size, cfg.center_crop)
-    else:
-        square = augmented(image, row, image_size, cfg.augmentation)
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+    ratio, none = width / height, ~fits.any(axis=1)
+    is_narrow, is_wide = none & (ratio < spec.ratio[0]), none & (ratio > spec.ratio[1])
+    crop_height = np.where(none, height, crop_height)
+    crop_width = np.where(none, width, crop_width)
+    crop_height = np.where(is_narrow, np.maximum(1, np.rint(width / spec.ratio[0])), crop_height)
+    crop_width = np.where(is_wide, np.maximum(1, np.rint(height * spec.ratio[1])), crop_width)
+    top = np.where(none, (height - crop_height) // 2, top)
+    left = np.where(none, (width - crop_width) // 2, left)
+    return np.stack([top, left, crop_height, crop_width], axis=1).astype(np.int64)

@@ -1,77 +1,34 @@
-"""The batches of an epoch, the same to the bit whatever process prepares them."""
+"""The batches of an epoch, the same to the bit wherever the photos come from and whatever process prepares them."""
 
 from __future__ import annotations
 
-import sys
+import logging
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from flowerbench import distributed, launchers, torchrun
-from flowerbench.config import Data
-from flowerbench.data import augment, images
+from flowerbench import cache, distributed
+from flowerbench.config import Augmentation, Data
+from flowerbench.data import augment, decoded, warp
+from flowerbench.data.files import Files, Loaded
+from flowerbench.data.images import Sizes
 from flowerbench.data.sources import Photos
 from flowerbench.errors import RunError
 
-# What a worker is asked for: the photo, and the row that augments it (None = clean).
-Item = tuple[int, augment.Row | None]
-
-
-class _Pixels(Dataset[tuple[Tensor, int]]):
-    """Pixels of a photo as a function of (photo, row); it holds no state, so any worker may be asked."""
-
-    def __init__(self, photos: Photos, cfg: Data, image_size: int) -> None:
-        self.photos, self.cfg, self.image_size = photos, cfg, image_size
-
-    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
-        index, row = item
-        try:
-            image = images.read_rgb(self.photos.root / self.photos.paths[index])
-        except Exception as error:
-            raise RunError(
-                f"cannot read {self.photos.paths[index]} in {self.photos.root}, which could be read before: {error}"
-            ) from error
-        pixels = augment.prepared(image, row, self.image_size, self.cfg)
-        return torch.from_numpy(pixels), self.photos.labels[index]
-
-
-def _end_quietly(worker: int) -> None:
-    """Called in a worker as it starts: when the run is stopped, nobody takes the pixels that it is handing over.
-
-    Python's thread for handing over would print that as a traceback, on a terminal that said "stopped" already.
-    """
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, ConnectionError | EOFError):
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = hook
-
-
-@dataclass
-class _Plan:
-    """The batches of the coming epoch; workers stay alive between epochs, so the loader reads it anew each time."""
-
-    batches: Sequence[Sequence[Item]] = ()
-
-    def __iter__(self) -> Iterator[Sequence[Item]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+log = logging.getLogger(__name__)
 
 
 class Batches:
-    """Training and validation batches of (images, labels): uint8 (n, 3, size, size) and int64 (n,).
+    """Training and validation batches of (images, labels) on the device: float32 (n, 3, size, size), int64 (n,).
 
-    Where several processes share a run, this one's part of them; of a last, small batch that may be nothing.
+    Images are augmented and normalised there. Where several processes share a run, this one's part of them; of a last,
+    small batch that may be nothing.
 
-    Nothing depends on worker count, start method or what ran before: an epoch's order and augmentation are
+    Nothing depends on the loader, worker count, start method or what ran before: an epoch's order and augmentation are
     functions of (seed, epoch, photo).
     """
 
@@ -82,29 +39,20 @@ class Batches:
         *,
         image_size: int,
         batch_size: int,
+        eval_batch_size: int,
         seed: int,
         device: torch.device | None = None,
         start_method: str | None = None,
     ) -> None:
-        self._total, self._batch_size, self._seed = len(photos), batch_size, seed
-        self._nothing = (
-            torch.empty((0, 3, image_size, image_size), dtype=torch.uint8),
-            torch.empty(0, dtype=torch.int64),
+        self._total, self._batch_size, self._eval_batch_size = len(photos), batch_size, eval_batch_size
+        self._seed, self._image_size, self._device = seed, image_size, device or torch.device("cpu")
+        self._augmentation = cfg.augmentation
+        self._augments_validation = cfg.validation == "augmented" and cfg.augmentation is not None
+        self._labels = torch.tensor(photos.labels, device=self._device)
+        self._mean, self._std = (
+            torch.tensor(list(values), device=self._device).view(1, 3, 1, 1) for values in (cfg.mean, cfg.std)
         )
-        self._augment_validation = cfg.validation == "augmented"
-        workers = min(8, launchers.cores()) if cfg.workers is None else cfg.workers
-        self._plan = _Plan()
-        self._loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-            _Pixels(photos, cfg, image_size),
-            batch_sampler=self._plan,  # type: ignore[arg-type]
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_end_quietly,
-            multiprocessing_context=start_method if workers else None,
-            pin_memory=device is not None and device.type == "cuda",
-            # A generator of its own: else every pass would draw from the one that dropout draws from.
-            generator=torch.Generator(),
-        )
+        self._source = _source(photos, cfg, image_size, self._device, start_method)
 
     def train(self, epoch: int, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The epoch's training batches, shuffled and augmented.
@@ -112,22 +60,62 @@ class Batches:
         A last batch of a single photo is left out (unless every batch is one): batch norm cannot learn from it.
         """
         shuffled = np.asarray(indices)[augment.order(self._seed, epoch, len(indices))]
-        chunks = self._chunks(shuffled, augment.table(self._seed, epoch, self._total), self._batch_size)
+        chunks = _chunks(shuffled.tolist(), self._batch_size)
         if len(chunks) > 1 and len(chunks[-1]) == 1 < self._batch_size:
             chunks.pop()
-        return self._run([distributed.own(chunk) for chunk in chunks])
+        return self._run([list(distributed.own(chunk)) for chunk in chunks], epoch, self._augmentation is not None)
 
     def val(self, epoch: int, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation batches in the order of `indices`: clean, or augmented afresh each epoch as in the paper."""
-        table = augment.table(self._seed, epoch, self._total) if self._augment_validation else None
-        size = -(-self._batch_size // torchrun.processes())
-        return self._run(self._chunks(np.asarray(distributed.own(indices)), table, size))
+        return self._run(_chunks(distributed.own(indices), self._eval_batch_size), epoch, self._augments_validation)
 
-    def _chunks(self, indices: np.ndarray, table: np.ndarray | None, size: int) -> list[Sequence[Item]]:
-        items: list[Item] = [(int(index), None if table is None else table[index]) for index in indices]
-        return [items[start : start + size] for start in range(0, len(items), size)]
+    def _run(self, chunks: list[list[int]], epoch: int, is_augmented: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = augment.table(self._seed, epoch, self._total) if is_augmented else None
+        loaded = iter(self._source.batches([chunk for chunk in chunks if chunk], is_clean=rows is None))
+        for chunk in chunks:
+            batch = next(loaded) if chunk else []
+            yield self._images(batch, None if rows is None else rows[chunk]), self._labels[chunk]
 
-    def _run(self, chunks: list[Sequence[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
-        self._plan.batches = [chunk for chunk in chunks if chunk]
-        loaded = iter(self._loader)
-        return loaded if all(chunks) else (next(loaded) if chunk else self._nothing for chunk in chunks)
+    def _images(self, loaded: Sequence[Loaded], rows: augment.Rows | None) -> Tensor:
+        if not loaded:
+            return torch.empty((0, 3, self._image_size, self._image_size), device=self._device)
+        photos = [pixels for pixels, _ in loaded]
+        if rows is None:
+            squares = torch.stack(photos).to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
+        else:
+            sizes = np.array([size for _, size in loaded])
+            changes = augment.changes(sizes, rows, cast(Augmentation, self._augmentation))
+            squares = warp.augmented(photos, changes, self._image_size, self._device)
+        return squares.div_(255).sub_(self._mean).div_(self._std)  # in torchvision's order, which its digits depend on
+
+
+def _chunks(indices: Sequence[int], size: int) -> list[list[int]]:
+    return [list(indices[start : start + size]) for start in range(0, len(indices), size)]
+
+
+def _source(
+    photos: Photos, cfg: Data, image_size: int, device: torch.device, start_method: str | None
+) -> decoded.Decoded | Files:
+    """Where the pixels come from: `data.loader`, or what of the two has the room."""
+    clean = round(image_size / cfg.center_crop)
+    sizes = Sizes(image_size, cfg.center_crop, shorter=round(cfg.decoded_scale * clean))
+    if cfg.loader == "cached" or (cfg.loader == "auto" and _has_room(decoded.expected_bytes(len(photos), sizes), cfg)):
+        try:
+            return decoded.opened(photos, sizes, max_gb=cfg.cached_max_gb, device=device)
+        except OSError as error:
+            if cfg.loader == "cached":
+                raise RunError(
+                    f"photos cannot be decoded to {decoded.home()} ({error.strerror or error}): make room, "
+                    "set FLOWERBENCH_CACHE to another folder, or use data.loader=stream"
+                ) from error
+            log.warning("Photos are decoded in every epoch anew (%s): %s", error.strerror or error, decoded.home())
+    return Files(photos, sizes, workers=cfg.workers, start_method=start_method, pinned=device.type == "cuda")
+
+
+def _has_room(expected: int, cfg: Data) -> bool:
+    home = cache.folder()
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if expected <= cfg.cached_max_gb * 1e9 and 2 * expected <= shutil.disk_usage(existing).free:
+        return True
+    log.info("Photos are decoded in every epoch anew: once they would take about %.1f GB", expected / 1e9)
+    return False

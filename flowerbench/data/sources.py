@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowerbench import cache
 from flowerbench.config import Data
 from flowerbench.data import images
-from flowerbench.errors import UsageError
+from flowerbench.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,15 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def read(self, index: int) -> Image.Image:
+        """The photo, upright and in RGB. Raises RunError when its file can no longer be read."""
+        try:
+            return images.read_rgb(self.root / self.paths[index])
+        except Exception as error:
+            raise RunError(
+                f"cannot read {self.paths[index]} in {self.root}, which could be read before: {error}"
+            ) from error
 
     @property
     def per_class(self) -> dict[str, int]:

@@ -1,6 +1,6 @@
-from __future__ import annotations
+"""What the random numbers of an epoch mean: the distributions are torchvision's, and so is the geometry."""
 
-import itertools
+from __future__ import annotations
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from flowerbench.config import Augmentation
 from flowerbench.data import augment
 
 T = torchvision.transforms
-F = torchvision.transforms.functional
 PAPER = Augmentation(
     rotation=30.0,
     scale=[0.08, 1.0],
@@ -24,11 +23,6 @@ PAPER = Augmentation(
     contrast=0.2,
     saturation=0.2,
 )
-
-
-def picture(width: int = 60, height: int = 48) -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 def test_a_row_depends_on_seed_epoch_and_photo_alone():
@@ -45,19 +39,32 @@ def test_the_order_is_a_permutation(seed, epoch, photos):
     assert sorted(augment.order(seed, epoch, photos)) == list(range(photos))
 
 
+@given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900)), min_size=1, max_size=20), st.integers(0, 1000))
+def test_a_crop_lies_within_the_photo_and_the_ratios(sizes, seed):
+    sizes, rows = np.array(sizes), augment.table(seed, 1, len(sizes))
+    boxes = augment.crop_boxes(sizes, rows, PAPER)
+    top, left, height, width = boxes.T
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] >= 1).all()
+    assert (top + height <= sizes[:, 0]).all()
+    assert (left + width <= sizes[:, 1]).all()
+    # Where nothing fits, and but for rounding to pixels, the largest crop within the ratios is taken.
+    assert ((width - 0.5) / (height + 0.5) <= 4 / 3).all()
+    assert ((width + 0.5) / (height - 0.5) >= 3 / 4).all()
+
+
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(0, 1000))
-def test_a_crop_lies_within_the_photo_and_the_ratios(height, width, seed):
-    row = augment.table(seed, 1, 1)[0]
-    top, left, crop_height, crop_width = augment.crop_box(height, width, row, PAPER)
-    assert top >= 0
-    assert left >= 0
-    assert 1 <= crop_height <= height - top
-    assert 1 <= crop_width <= width - left
+def test_a_photos_crop_does_not_depend_on_the_others(height, width, seed):
+    rows = augment.table(seed, 1, 3)
+    sizes = np.array([[height, width], [200, 300], [7, 90]])
+    together = augment.changes(sizes, rows, PAPER)
+    alone = augment.changes(sizes[:1], rows[:1], PAPER)
+    assert (together.maps[0] == alone.maps[0]).all()
+    assert (together.factors[0] == alone.factors[0]).all()
 
 
 def test_crops_are_distributed_as_torchvisions():
-    rows = augment.table(0, 1, 4000)
-    ours = np.array([augment.crop_box(240, 320, row, PAPER) for row in rows], dtype=float)
+    ours = augment.crop_boxes(np.tile([240, 320], (4000, 1)), augment.table(0, 1, 4000), PAPER).astype(float)
     image = Image.new("RGB", (320, 240))
     theirs = np.array(
         [T.RandomResizedCrop.get_params(image, PAPER.scale, PAPER.ratio) for _ in range(4000)], dtype=float
@@ -75,57 +82,39 @@ def test_the_uniform_numbers_are_uniform_and_independent():
     assert np.abs(np.corrcoef(rows.T) - np.eye(augment.COLUMNS)).max() < 0.08
 
 
-def plain(row: np.ndarray) -> np.ndarray:
-    """What torchvision's functions make of the picture with the parameters that a row stands for."""
-    angle, top, left, horizontal, vertical, brightness, contrast, saturation, order = row[:9]
-    turned = F.rotate(picture(), -30 + 60 * angle)
-    box = augment.crop_box(48, 60, row, PAPER)
-    square = F.resized_crop(turned, *box, [32, 32])
-    square = F.hflip(square) if horizontal < 0.5 else square
-    square = F.vflip(square) if vertical < 0.5 else square
-    for name in list(itertools.permutations(["brightness", "contrast", "saturation"]))[int(order * 6)]:
-        factor = {"brightness": brightness, "contrast": contrast, "saturation": saturation}[name]
-        square = getattr(F, f"adjust_{name}")(square, 0.8 + 0.4 * factor)
-    assert 0 <= top < 1
-    assert 0 <= left < 1
-    return np.asarray(square)
-
-
-def test_pixels_are_those_of_torchvisions_functions_in_every_order():
-    rows = augment.table(0, 1, 300)
-    assert {int(order * 6) for order in rows[:, augment._ORDER]} == set(range(6))
-    for row in rows:
-        ours = np.asarray(augment.augmented(picture(), row, 32, PAPER)).astype(int)
-        # The factors, computed another way, differ in their last bit, which may move a rounding.
-        assert np.abs(ours - plain(row)).max() <= 1
+def changes_of(spec: Augmentation, photos: int = 4000) -> augment.Changes:
+    return augment.changes(np.tile([240, 320], (photos, 1)), augment.table(0, 1, photos), spec)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_flips_happen_as_often_as_asked(probability):
-    spec = Augmentation(0.0, [1.0, 1.0], [1.0, 1.0], probability, 0.0, 0.0, 0.0, 0.0)
-    image = Image.new("RGB", (8, 8))
-    image.putpixel((0, 0), (255, 255, 255))
-    rows = augment.table(0, 1, 1000)
-    flipped = [augment.augmented(image, row, 8, spec).getpixel((7, 0))[0] > 0 for row in rows]
-    assert np.mean(flipped) == pytest.approx(probability, abs=0.05)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_flips_happen_as_often_as_asked(probability, axis):
+    flips = [probability, 0.0] if axis == 0 else [0.0, probability]
+    maps = changes_of(Augmentation(0.0, [1.0, 1.0], [4 / 3, 4 / 3], *flips, 0.0, 0.0, 0.0)).maps
+    assert np.mean(maps[:, axis, axis] < 0) == pytest.approx(probability, abs=0.03)
+    assert (maps[:, 1 - axis, 1 - axis] > 0).all()
 
 
-def test_rotations_and_factors_span_what_is_asked():
-    """The whole range of RandomRotation(30) and ColorJitter(0.2), as torchvision's own get_params draws them."""
-    rows = augment.table(0, 1, 4000)
-    angles = -30 + 60 * rows[:, augment._ANGLE]
+def test_rotations_span_what_is_asked():
+    """The whole range of RandomRotation(30), as torchvision's own get_params draws it."""
+    angles = -30 + 60 * augment.table(0, 1, 4000)[:, augment._ANGLE]
     theirs = np.array([T.RandomRotation.get_params([-30.0, 30.0]) for _ in range(4000)])
     assert np.quantile(angles, [0.01, 0.25, 0.5, 0.75, 0.99]) == pytest.approx(
         np.quantile(theirs, [0.01, 0.25, 0.5, 0.75, 0.99]), abs=2.5
     )
 
 
-@pytest.mark.parametrize("size", [(60, 48), (30, 90), (224, 224), (5, 7)])
-def test_clean_keeps_the_centre(size):
-    square = augment.clean(picture(*size), 32, 0.875)
-    assert square.size == (32, 32)
-    expected = T.Compose([T.Resize(round(32 / 0.875)), T.CenterCrop(32)])(picture(*size))
-    assert (np.asarray(square) == np.asarray(expected)).all()
+def test_factors_and_orders_span_what_is_asked():
+    """ColorJitter(0.2, 0.3, 0.4): uniform from 1 - x to 1 + x, in each of the six orders as often."""
+    spec = Augmentation(30.0, [0.08, 1.0], [3 / 4, 4 / 3], 0.5, 0.5, 0.2, 0.3, 0.4)
+    changes = changes_of(spec)
+    for factors, strength in zip(changes.factors.T, (0.2, 0.3, 0.4), strict=True):
+        expected = 1 + strength * np.array([-0.9, 0.0, 0.9])
+        assert np.quantile(factors, [0.05, 0.5, 0.95]) == pytest.approx(expected, abs=0.03 * strength * 2)
+        assert np.abs(factors - 1).max() <= strength
+    orders, counts = np.unique(changes.orders, axis=0, return_counts=True)
+    assert len(orders) == 6
+    assert counts.min() > 4000 / 6 * 0.85
 
 
 def test_model_seeds_differ():
