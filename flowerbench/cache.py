@@ -1,4 +1,4 @@
-"""The cache folder: photos that were made or fetched, and epochs, which `python -m flowerbench.cache` shows."""
+"""The cache folder: photos made, fetched or decoded, and epochs, which `python -m flowerbench.cache` shows."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def folder() -> Path:
 def epochs_folder(chosen: str | None) -> Path:
     """Where trajectories live: in `cache.dir`, else in the cache folder."""
     return Path(chosen).expanduser().resolve() if chosen else folder() / "epochs"
+
+
+def decoded_folder() -> Path:
+    """Where decoded photos live, a folder for each data set and size."""
+    return folder() / "decoded"
 
 
 @dataclass(frozen=True)
@@ -129,10 +134,15 @@ def _listed(home: Path) -> str:
         settings = str(known.get("settings", "not known"))
         rows.append([entry.folder.name, settings, str(known.get("epochs", 0)), _size(entry.size), state])
     if not rows:
-        return f"No epochs are kept in {home}."
+        return f"No epochs are kept in {home}.{_photos_listed()}"
     total = sum(entry.size for entry in entries(home))
     table = pipe_table(Table(["Trajectory", "Settings", "Epochs", "Size", "Last used"], rows))
-    return f"{table}\n\n{len(rows)} trajectories, {_size(total)}, in {home}"
+    return f"{table}\n\n{len(rows)} trajectories, {_size(total)}, in {home}{_photos_listed()}"
+
+
+def _photos_listed() -> str:
+    kept = entries(decoded_folder())
+    return f"\nDecoded photos: {_size(sum(entry.size for entry in kept))}, in {decoded_folder()}" if kept else ""
 
 
 def _size(size: float) -> str:

@@ -141,9 +141,9 @@ def test_files_are_the_same_to_the_byte(run, trained_epochs, tmp_path):
     assert_same(whole, run("continued"))
 
 
-def test_worker_counts_share_a_trajectory(run, trained_epochs):
-    run("one", "epochs=2", "data.workers=2")
-    run("other", "data.workers=0")
+def test_loaders_and_worker_counts_share_a_trajectory(run, trained_epochs):
+    run("one", "epochs=2", "data.loader=stream", "data.workers=2")
+    run("other", "data.loader=cached", "data.workers=0")
     assert trained_epochs == [1, 2, 3, 4]
 
 

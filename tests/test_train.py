@@ -84,18 +84,21 @@ def test_a_run_leaves_its_folder(flowerbench, tmp_path, folder_data):
     assert best["classes"] == ["ash", "beech", "cedar"]
 
 
-def test_the_same_command_gives_the_same_bits_whatever_the_workers(flowerbench, tmp_path, folder_data):
-    for name, workers in (("one", 0), ("two", 2)):
+def test_the_same_command_gives_the_same_bits_whatever_the_loader_and_its_workers(flowerbench, tmp_path, folder_data):
+    loaders = {"once": "cached", "anew": "stream", "by-two": "stream"}
+    for name, loader in loaders.items():
         (tmp_path / name).mkdir()
-        done = flowerbench("train", *folder_data, f"data.workers={workers}", cwd=tmp_path / name)
+        how = [f"data.loader={loader}", f"data.workers={2 if name == 'by-two' else 0}", "reuse=off"]
+        done = flowerbench("train", *folder_data, *how, cwd=tmp_path / name)
         assert done.returncode == 0, done.stderr
-    one, two = (only_run(tmp_path / name) for name in ("one", "two"))
-    assert (one / "val_predictions.csv").read_bytes() == (two / "val_predictions.csv").read_bytes()
-    histories = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (one, two)]
-    assert histories[0].equals(histories[1])
-    weights = [torch.load(run / "last.pt", weights_only=True)["model"] for run in (one, two)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert summary(one)["identity"] == summary(two)["identity"]
+    one, *others = (only_run(tmp_path / name) for name in loaders)
+    for other in others:
+        assert (one / "val_predictions.csv").read_bytes() == (other / "val_predictions.csv").read_bytes()
+        histories = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (one, other)]
+        assert histories[0].equals(histories[1])
+        weights = [torch.load(run / "last.pt", weights_only=True)["model"] for run in (one, other)]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        assert summary(one)["identity"] == summary(other)["identity"]
 
 
 @pytest.mark.parametrize(

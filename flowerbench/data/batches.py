@@ -103,12 +103,12 @@ def _source(
         try:
             return decoded.opened(photos, sizes, max_gb=cfg.cached_max_gb, device=device)
         except OSError as error:
+            failed = f"photos cannot be decoded to {cache.decoded_folder()} ({error.strerror or error})"
             if cfg.loader == "cached":
                 raise RunError(
-                    f"photos cannot be decoded to {decoded.home()} ({error.strerror or error}): make room, "
-                    "set FLOWERBENCH_CACHE to another folder, or use data.loader=stream"
+                    f"{failed}: make room, set FLOWERBENCH_CACHE to another folder, or use data.loader=stream"
                 ) from error
-            log.warning("Photos are decoded in every epoch anew (%s): %s", error.strerror or error, decoded.home())
+            log.warning("Every epoch decodes its photos anew: %s", failed)
     return Files(photos, sizes, workers=cfg.workers, start_method=start_method, pinned=device.type == "cuda")
 
 
@@ -117,5 +117,5 @@ def _has_room(expected: int, cfg: Data) -> bool:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     if expected <= cfg.cached_max_gb * 1e9 and 2 * expected <= shutil.disk_usage(existing).free:
         return True
-    log.info("Photos are decoded in every epoch anew: once they would take about %.1f GB", expected / 1e9)
+    log.info("Every epoch decodes its photos anew: kept they would take about %.1f GB", expected / 1e9)
     return False

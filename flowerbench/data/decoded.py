@@ -108,11 +108,6 @@ class _Pixels:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def home() -> Path:
-    """Where decoded photos are kept, a folder for each data set and size."""
-    return cache.folder() / "decoded"
-
-
 def expected_bytes(photos: int, sizes: Sizes) -> int:
     """About how much room decoded photos take at most: a photo is one and a half times as long as it is high."""
     return photos * 3 * (sizes.image_size**2 + 3 * sizes.shorter**2 // 2)
@@ -124,18 +119,18 @@ def opened(photos: Photos, sizes: Sizes, *, max_gb: float, device: torch.device 
     Raises OSError when they cannot be written, and RunError when a photo can no longer be read.
     """
     name = f"{photos.fingerprint}_{sizes.image_size}_{sizes.center_crop:g}_{sizes.shorter}_pillow-{PIL.__version__}"
-    folder = home() / f"{name}_{_VERSION}"
+    folder = cache.decoded_folder() / f"{name}_{_VERSION}"
     arguments: Any = (folder, photos, sizes, device)
     if found := _whole(*arguments):
         return found
-    home().mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
     claim.wait_for(lock, "Another process is decoding these photos", unless=folder.is_dir)
     try:
         if found := _whole(*arguments):
             return found
         _write(folder, photos, sizes)
-        cache.bound(home(), max_gb * 1e9, in_use=folder)
+        cache.bound(folder.parent, max_gb * 1e9, in_use=folder)
     finally:
         lock.release()
     return Decoded(*arguments)

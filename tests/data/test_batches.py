@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from flowerbench import cache
 from flowerbench.data import batches as batches_module
 from flowerbench.data import decoded, sources, split
 from flowerbench.data.batches import Batches
@@ -122,9 +123,7 @@ def test_a_photo_that_vanishes_is_named(data, tmp_path, loader):
     data.split_seed = 1
     photos = sources.load(data)
     (copy / "ash" / "003.png").unlink()
-    decoded_before = list(decoded.home().iterdir()) if decoded.home().is_dir() else []
-    for folder in decoded_before:
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(cache.decoded_folder(), ignore_errors=True)
     with pytest.raises(RunError) as raised:
         list(made(data, photos).val(1, range(len(photos))))
     assert one_line(raised.value).startswith("cannot read ash/003.png")
@@ -140,7 +139,7 @@ def test_auto_decodes_once_what_has_room(data, monkeypatch, caplog):
     assert isinstance(source(data), Decoded)
     data.cached_max_gb = 0.0
     assert isinstance(source(data), Files)
-    assert "decoded in every epoch anew: once they would take about 0.0 GB" in caplog.text
+    assert "Every epoch decodes its photos anew: kept they would take about 0.0 GB" in caplog.text
     data.cached_max_gb = 50.0
     Usage = namedtuple("Usage", "free")
     monkeypatch.setattr(batches_module.shutil, "disk_usage", lambda folder: Usage(free=1000))
@@ -155,7 +154,7 @@ def test_a_full_disk_is_told_and_auto_goes_on_without(data, monkeypatch, caplog)
     monkeypatch.setattr(decoded, "_whole", lambda *_: None)
     data.loader = "auto"
     assert isinstance(source(data), Files)
-    assert "decoded in every epoch anew (No space left on device)" in caplog.text
+    assert "anew: photos cannot be decoded to" in caplog.text
     data.loader = "cached"
     with pytest.raises(RunError, match=r"No space left on device\): make room, set FLOWERBENCH_CACHE"):
         source(data)

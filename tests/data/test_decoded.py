@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from flowerbench import cache
 from flowerbench._torchvision import torchvision
 from flowerbench.data import decoded, images, sources
 from flowerbench.data.images import Sizes
@@ -65,6 +66,12 @@ def test_they_are_decoded_once(photos, home, monkeypatch):
     monkeypatch.setattr(images, "read_rgb", None)
     opened(photos)
     assert len([path for path in home.iterdir() if path.is_dir()]) == 1
+
+
+def test_the_cache_command_says_what_they_take(photos, capsys):
+    opened(photos)
+    cache.main(["list"])
+    assert "Decoded photos: 0.0 MB, in " in capsys.readouterr().out
 
 
 def test_other_photos_and_other_sizes_are_others(photos, home, compose_config):
