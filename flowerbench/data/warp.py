@@ -30,29 +30,32 @@ def sampled(photos: Sequence[Tensor], changes: Changes, image_size: int, device:
     Between pixels it is bilinear. A photo that shrinks is halved before, as often as leaves it nearest to the size
     that is wanted (the nearest mipmap level: Williams, Pyramidal Parametrics, 1983), so that no pixel is passed over.
     """
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    alike: dict[tuple[tuple[int, ...], int], list[int]] = defaultdict(list)
     for index, photo in enumerate(photos):
-        groups[tuple(photo.shape)].append(index)
+        size = tuple(photo.shape)
+        alike[size, _halvings(size, float(changes.areas[index]), image_size)].append(index)
     maps = torch.from_numpy(changes.maps).to(device, torch.float32, non_blocking=True)
     shape = (len(photos), 3, image_size, image_size)
     squares = torch.empty(shape, device=device).contiguous(memory_format=torch.channels_last)
-    for size, same in groups.items():
-        stacked = torch.stack([photos[index] for index in same]).to(device, non_blocking=True)
-        levels = [_level(size, float(changes.areas[index]), image_size) for index in same]
-        pixels = stacked.permute(0, 3, 1, 2).float()
-        for level in range(max(levels) + 1):
-            if level:
-                pixels = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)
-            if chosen := [place for place, own in enumerate(levels) if own == level]:
-                members = [same[place] for place in chosen]
-                squares[members] = _sample(pixels[chosen], maps[members], image_size)
+    for (_, halvings), members in alike.items():
+        pixels = torch.stack([photos[index] for index in members]).to(device, non_blocking=True)
+        pixels = pixels.permute(0, 3, 1, 2).float()
+        for _ in range(halvings):
+            pixels = _halved(pixels)
+        squares[members] = _sample(pixels, maps[members], image_size)
     return squares
 
 
-def _level(size: tuple[int, ...], area: float, image_size: int) -> int:
+def _halvings(size: tuple[int, ...], area: float, image_size: int) -> int:
     """How often to halve a photo of this size of which so large a share is shown."""
     shrink = math.sqrt(area * size[0] * size[1]) / image_size
     return max(0, round(math.log2(shrink)))
+
+
+def _halved(pixels: Tensor) -> Tensor:
+    """Each pixel the mean of four; where a side is odd, as near to that as keeps the edges where they are."""
+    height, width = pixels.shape[2:]
+    return F.interpolate(pixels, ((height + 1) // 2, (width + 1) // 2), mode="bilinear", align_corners=False)
 
 
 def _sample(pixels: Tensor, maps: Tensor, image_size: int) -> Tensor:
