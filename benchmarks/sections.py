@@ -1,0 +1,149 @@
+"""What is measured: photos per second, start-up, the paper's run and its sweep, each on both sides in turn."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmarks import machine, photos
+from benchmarks.bench import OURS, PLAIN, Bench, Runs, tell
+from benchmarks.measures import Row, Section
+from benchmarks.sides import Task, one_after_another
+
+AGAIN, PROCESSES = "flowerbench, photos known", "flowerbench, launcher=processes"
+
+
+def rate(bench: Bench) -> Section:
+    """Photos per second over a few steps, and the share of the machine's rate that training reaches."""
+    s, sides, runs = bench.settings, bench.sides, Runs()
+    batch = s.batch_sizes[0]
+    all_steps = len(bench.split.train) // batch
+    steps = min(s.rate_steps or (12 if sides.device == "cpu" else all_steps), all_steps)
+    few = photos.lay_out(bench.split, sides.fresh("few"), steps * batch, max(1, steps // 4) * batch)
+    task = Task(few, s.rate_model, (), None, s.rate_image_size, batch, s.rate_epochs)
+    flop = machine.flop_per_photo(task.model, task.image_size)
+    matmul = []
+    for number in range(1, s.repeats + 1):
+        tell(f"photos per second, round {number} of {s.repeats}")
+        matmul.append(bench.matmul_rate())
+        runs.add(PLAIN, sides.plain(task))
+        runs.add(OURS, sides.train(task))
+    training = runs.each(lambda run: run.rate("train", run.later))
+    share = {
+        side: [100 * rate * flop / limit for rate, limit in zip(rates, matmul, strict=True)]
+        for side, rates in training.items()
+    }
+    rows = [
+        Row("training, photos/s", training, "more"),
+        Row("training in the first epoch, photos/s", runs.each(lambda run: run.rate("train", run.epochs[:1])), "more"),
+        Row("evaluation, photos/s", runs.each(lambda run: run.rate("val", run.later)), "more"),
+        Row("training, % of the matmul rate", share, "more"),
+        *_memory(runs),
+    ]
+    note = (
+        f"{_words(task)} of {steps * batch} photos; the first epoch counts only where that is said. A photo takes "
+        f"{flop / 1e9:.1f} GFLOP, forward and backward, and this machine multiplies fp32 matrices at "
+        f"{_spread(matmul)} GFLOP/s, measured before each round."
+    )
+    return Section("rate", "Photos per second", note, (PLAIN, OURS), rows, runs.raw())
+
+
+def startup(bench: Bench) -> Section:
+    """Seconds until the first step of the paper's run, with an empty cache folder and with one that was used."""
+    sides, runs = bench.sides, Runs()
+    for number in range(1, bench.settings.repeats + 1):
+        tell(f"start-up, round {number} of {bench.settings.repeats}")
+        cache = sides.fresh("cache")
+        runs.add(PLAIN, sides.plain(bench.task, steps=1))
+        runs.add(OURS, sides.train(bench.task, cache, steps=1))
+        runs.add(AGAIN, sides.train(bench.task, cache, steps=1))
+    rows = [
+        Row("until the first step is taken, s", runs.each(lambda run: run.until_first_step), "less"),
+        Row("of that after all imports, s", runs.each(lambda run: run.after_imports), "less"),
+    ]
+    count = len(bench.split.train) + len(bench.split.val)
+    note = (
+        f"{_words(bench.task)}, {count} photos. {OURS} looks at all photos before it trains, and "
+        "keeps in its cache folder what it needs not do again."
+    )
+    return Section("startup", "Start-up", note, (PLAIN, OURS, AGAIN), rows, runs.raw())
+
+
+def run(bench: Bench) -> Section:
+    """The paper's run, from the command to its end."""
+    task, runs = bench.task, Runs()
+    runs.add(PLAIN, bench.plain_run(task.batch_size, task.epochs))
+    tell(f"{OURS}, batch size {task.batch_size}, {task.epochs} epochs")
+    runs.add(OURS, bench.sides.train(task))
+    rows = [
+        Row("the whole run, s", runs.each(lambda run: run.usage.seconds), "less"),
+        Row("epoch, s", runs.every(lambda run: run.seconds(run.later)), "less"),
+        Row("all besides epochs, s", runs.each(lambda run: run.besides), "less"),
+        Row("training, photos/s", runs.each(lambda run: run.rate("train", run.later)), "more"),
+        Row("evaluation, photos/s", runs.each(lambda run: run.rate("val", run.later)), "more"),
+        *_memory(runs),
+        Row("best validation accuracy", runs.each(lambda run: run.accuracy), digits=4),
+    ]
+    note = f"{_words(task)}. An epoch and photos/s are of all epochs but the first."
+    return Section("run", "The paper's run", note, (PLAIN, OURS), rows, runs.raw())
+
+
+def sweep(bench: Bench) -> Section:
+    """The paper's sweep: the plain script's runs one after another, ours as one command, by two launchers."""
+    s = bench.settings
+    launchers: dict[str, str | None] = {OURS: None}
+    if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"):
+        launchers[PROCESSES] = "processes"
+    else:
+        tell("hydra/launcher=processes is left out: pip install '.[joblib]'")
+    grid = [(batch_size, epochs) for batch_size in s.batch_sizes for epochs in s.epochs]
+    ours = {}
+    # In turn: a machine that is slower for a while is so for both.
+    for half, (side, launcher) in enumerate(launchers.items()):
+        for point in grid[half * len(grid) // 2 : (half + 1) * len(grid) // 2]:
+            bench.plain_run(*point)
+        tell(f"sweep, {side}")
+        ours[side] = bench.sides.sweep(bench.task, s.batch_sizes, s.epochs, launcher)
+    runs = {point: bench.plain_run(*point) for point in grid}
+    sweeps = {PLAIN: one_after_another(runs), **ours}
+    rows = [
+        Row("the whole sweep, s", {side: [done.seconds] for side, done in sweeps.items()}, "less"),
+        Row("epochs trained", {side: [done.trained] for side, done in sweeps.items()}, digits=0),
+        Row("peak of memory, MB", {side: [done.peak_bytes / 1e6] for side, done in sweeps.items()}, "less"),
+    ]
+    for point in grid:
+        name = f"best validation accuracy, batch_size={point[0]} epochs={point[1]}"
+        rows.append(Row(name, {side: [done.accuracies[point]] for side, done in sweeps.items()}, digits=4))
+    note = (
+        f"batch_size={_listed(s.batch_sizes)} epochs={_listed(s.epochs)}, otherwise as the paper's run. {OURS} begins "
+        "with an empty cache folder and writes its report; the plain script's runs are one after another."
+    )
+    raw = [{"side": PLAIN, "batch_size": b, "epochs_asked": e, **run.raw()} for (b, e), run in runs.items()]
+    raw += [{"side": side, **done.raw()} for side, done in ours.items()]
+    return Section("sweep", "The paper's sweep", note, tuple(sweeps), rows, raw)
+
+
+SECTIONS: Mapping[str, Callable[[Bench], Section]] = {"rate": rate, "startup": startup, "run": run, "sweep": sweep}
+
+
+def _memory(runs: Runs) -> list[Row]:
+    host = Row("peak of memory, MB", runs.each(lambda run: run.usage.peak_bytes / 1e6), "less")
+    gpu = runs.every(lambda run: [] if run.gpu_bytes is None else [run.gpu_bytes / 1e6])
+    return [host, *([Row("peak of the GPU's memory, MB", gpu, "less")] if any(gpu.values()) else [])]
+
+
+def _words(task: Task) -> str:
+    arguments = "".join(f" {name}={value}" for name, value in task.model_args)
+    weights = f"weights {task.weights.name}" if task.weights else "random weights"
+    return (
+        f"{task.model}{arguments} ({weights}) at {task.image_size} px, batch size {task.batch_size}, "
+        f"{task.epochs} epochs"
+    )
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ",".join(map(str, values))
+
+
+def _spread(rates: Sequence[float]) -> str:
+    return Row("", {"": [rate / 1e9 for rate in rates]}).cell("")
