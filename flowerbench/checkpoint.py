@@ -6,20 +6,43 @@ import io
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flowerbench import atomic
 
 
-def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace `path` by the state: tensors and plain values in dicts, lists and tuples."""
-    import torch
+@dataclass(frozen=True)
+class Snapshot:
+    """A state as it was at one moment; its bytes are made once, when they are first needed."""
 
-    # In memory first: given a file's name torch writes it into the file, and it says nothing useful of a full disk.
-    packed = io.BytesIO()
-    torch.save(_canonical(dict(state)), packed)
-    atomic.write(path, lambda temporary: temporary.write_bytes(packed.getbuffer()))
+    state: Mapping[str, Any]
+
+    @cached_property
+    def packed(self) -> memoryview:
+        """The bytes of a checkpoint of it."""
+        import torch
+
+        # In memory: given a file's name torch writes it into the file, and it says nothing useful of a full disk.
+        buffer = io.BytesIO()
+        torch.save(self.state, buffer)
+        return buffer.getbuffer()
+
+    def without(self, *keys: str) -> Snapshot:
+        """The rest of it."""
+        return Snapshot({key: value for key, value in self.state.items() if key not in keys})
+
+
+def snapshot(state: Mapping[str, Any]) -> Snapshot:
+    """The state, tensors and plain values in dicts, lists and tuples, as it is now: a copy, on the CPU."""
+    return Snapshot(_copied(dict(state)))
+
+
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Replace `path` by the checkpoint of the state."""
+    atomic.write(path, lambda temporary: temporary.write_bytes(snapshot.packed))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -34,19 +57,23 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is broken: {' '.join(str(error).split())[:200]}") from error
 
 
-def _canonical(value: Any) -> Any:
+def _copied(value: Any) -> Any:
     """The value with equal strings made one: pickle writes an object once, and refers to it from then on."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, OrderedDict):
-        same = OrderedDict((_canonical(key), _canonical(inner)) for key, inner in value.items())
+        same = OrderedDict((_copied(key), _copied(inner)) for key, inner in value.items())
         if hasattr(value, "_metadata"):  # torch's state dicts carry the versions of their layers
-            same._metadata = _canonical(value._metadata)  # type: ignore[attr-defined]
+            same._metadata = _copied(value._metadata)  # type: ignore[attr-defined]
         return same
     if isinstance(value, dict):
-        return {_canonical(key): _canonical(inner) for key, inner in value.items()}
+        return {_copied(key): _copied(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_canonical(inner) for inner in value]
+        return [_copied(inner) for inner in value]
     if isinstance(value, tuple):
-        return tuple(_canonical(inner) for inner in value)
+        return tuple(_copied(inner) for inner in value)
     return value

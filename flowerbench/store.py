@@ -133,7 +133,7 @@ class RunFolder:
             log.warning("%s", error)
             return None
 
-    def record(self, epoch: Epoch, state: Mapping[str, Any], photos: Photos, split: Split) -> bool:
+    def record(self, epoch: Epoch, state: checkpoint.Snapshot, photos: Photos, split: Split) -> bool:
         """Make an epoch durable; True when it is the best so far.
 
         last.pt, `state`, makes the epoch count; so what belongs to the best is written before it, and the history
@@ -163,15 +163,14 @@ class RunFolder:
             self.rows += [row_of(epoch) for epoch in epochs]
             for epoch in epochs:
                 if self.best is not None and epoch.epoch == self.best["epoch"]:
-                    self._keep_best(epoch, best, photos, split)
+                    self._keep_best(epoch, checkpoint.snapshot(best), photos, split)
             self._rewrite_history()
-            checkpoint.save(self.path / "last.pt", last)
+            checkpoint.save(self.path / "last.pt", checkpoint.snapshot(last))
             self.know(epochs_reused=int(self.facts.get("epochs_reused") or 0) + len(epochs))
 
-    def _keep_best(self, epoch: Epoch, state: Mapping[str, Any], photos: Photos, split: Split) -> None:
-        kept = {key: value for key, value in state.items() if key not in ("optimizer", "scheduler", "numbers")}
+    def _keep_best(self, epoch: Epoch, state: checkpoint.Snapshot, photos: Photos, split: Split) -> None:
         self._predictions(epoch, photos, split)
-        checkpoint.save(self.path / "best.pt", kept)
+        checkpoint.save(self.path / "best.pt", state.without("optimizer", "scheduler", "numbers"))
 
     def _predictions(self, epoch: Epoch, photos: Photos, split: Split) -> None:
         text = io.StringIO()

@@ -20,7 +20,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     Epochs that are on disk already, in the folder or in the cache, are taken from there. With `micro_batch` a batch
     goes through the model in parts of so many photos.
     """
-    from flowerbench import assembly, provenance, resume, store, tracking, trajectory
+    from flowerbench import assembly, checkpoint, provenance, resume, store, tracking, trajectory
     from flowerbench.progress import EpochBar
 
     params = identity.flat(cast(DictConfig, cfg))
@@ -60,8 +60,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             about = provenance.about(cfg, facts)
             for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
                 state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
-                kept.append(epoch, state, about)
-                is_best = folder.record(epoch, state, photos, parts)
+                snapshot = checkpoint.snapshot(state)
+                kept.append(epoch, snapshot, about)
+                is_best = folder.record(epoch, snapshot, photos, parts)
                 tracker.log(folder.rows[-1])
                 log.info(bar.finish(epoch, is_best))
                 report(folder.rows[-1])

@@ -74,7 +74,7 @@ class Trajectory:
                 return None
         return found[0], found[1]
 
-    def append(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def append(self, epoch: Epoch, state: checkpoint.Snapshot, about: Mapping[str, Any]) -> None:
         """Keep an epoch; a disk that takes no more ends the keeping, not the run."""
         is_next = epoch.epoch == 1 or (self._folder / f"{epoch.epoch - 1:04}.npz").is_file()
         if not self._extends or not is_next:  # without those before, no run could take it

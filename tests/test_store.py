@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerbench import atomic, claim, store, summaries
+from flowerbench import atomic, checkpoint, claim, store, summaries
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
 from flowerbench.engine import Epoch
@@ -29,6 +29,10 @@ def state(number: int) -> dict:
     return {"model": {"w": torch.full((2,), float(number))}, "optimizer": {"lr": 0.1}, "scheduler": {}, "epoch": number}
 
 
+def record(folder: store.RunFolder, epoch: Epoch, state: dict) -> None:
+    folder.record(epoch, checkpoint.snapshot(state), PHOTOS, PARTS)
+
+
 def summary(path: Path) -> dict:
     return json.loads((path / "summary.json").read_text(encoding="utf-8"))
 
@@ -38,7 +42,7 @@ def test_what_is_recorded_can_be_read_back(tmp_path):
         assert summary(folder.path)["status"] == "RUNNING"
         folder.know(classes={"ash": 2, "beech": 1}, val_total=2)
         for number, correct in enumerate([0, 2, 2, 1], start=1):
-            folder.record(epoch(number, correct), state(number), PHOTOS, PARTS)
+            record(folder, epoch(number, correct), state(number))
     with (folder.path / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
@@ -75,7 +79,7 @@ def test_what_is_recorded_can_be_read_back(tmp_path):
 )
 def test_however_it_ends_the_summary_says_so(tmp_path, error, status, reason):
     with pytest.raises(type(error)), store.RunFolder(tmp_path, {}) as folder:
-        folder.record(epoch(1, 1), state(1), PHOTOS, PARTS)
+        record(folder, epoch(1, 1), state(1))
         raise error
     ended = summary(tmp_path)
     assert (ended["status"], ended["reason"], ended["epochs_done"], ended["best_epoch"]) == (status, reason, 1, 1)
@@ -87,9 +91,9 @@ def test_an_epoch_is_in_the_history_only_when_its_model_is_on_disk(tmp_path, mon
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"), store.RunFolder(tmp_path, {}) as folder:
-        folder.record(epoch(1, 1), state(1), PHOTOS, PARTS)
+        record(folder, epoch(1, 1), state(1))
         monkeypatch.setattr(torch, "save", disk_is_full)
-        folder.record(epoch(2, 2), state(2), PHOTOS, PARTS)
+        record(folder, epoch(2, 2), state(2))
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
     assert summary(tmp_path)["status"] == "FAILED"
@@ -126,7 +130,7 @@ def test_another_process_may_be_waited_for(tmp_path):
 
 def test_results_of_other_settings_are_refused_and_not_touched(tmp_path, compose_config):
     with store.RunFolder(tmp_path, {"settings": "those of another command"}) as folder:
-        folder.record(epoch(1, 2), state(1), PHOTOS, PARTS)
+        record(folder, epoch(1, 2), state(1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UsageError, match="holds a run already"):
         store.refuse_other_settings(tmp_path, compose_config())
@@ -140,7 +144,7 @@ def began_with(tmp_path, number):
     with store.RunFolder(tmp_path, {}) as folder:
         folder.resume(FACTS)
         for n in range(1, number + 1):
-            folder.record(epoch(n, n % 2), numbered(n), PHOTOS, PARTS)
+            record(folder, epoch(n, n % 2), numbered(n))
 
 
 def numbered(n):
@@ -154,7 +158,7 @@ def test_a_run_goes_on_from_the_last_epoch_that_has_a_model(tmp_path):
         assert found is not None
         assert (found["epoch"], folder.epochs_done, folder.best["epoch"]) == (3, 3, 1)
         assert summary(tmp_path)["epochs_resumed"] == 3
-        folder.record(epoch(4, 2), numbered(4), PHOTOS, PARTS)
+        record(folder, epoch(4, 2), numbered(4))
     assert [line.split(",")[0] for line in (tmp_path / "history.csv").read_text().splitlines()[1:]] == list("1234")
     assert summary(tmp_path)["best_epoch"] == 4
 
@@ -212,6 +216,6 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_numbers_keep_every_digit(tmp_path):
     with store.RunFolder(tmp_path, {}) as folder:
         odd = Epoch(1, 0.1 * 3, math.pi, 0.1, 1e-17, 0.5, 1.0, 1, np.full((2, 2), 0.5, dtype=np.float32))
-        folder.record(odd, state(1), PHOTOS, PARTS)
+        record(folder, odd, state(1))
     row = (tmp_path / "history.csv").read_text().splitlines()[1].split(",")
     assert [float(row[1]), float(row[2]), float(row[4])] == [0.1 * 3, math.pi, 1e-17]

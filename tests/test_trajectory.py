@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowerbench import cache, trajectory
+from flowerbench import cache, checkpoint, trajectory
 from flowerbench.engine import Epoch
 from flowerbench.trajectory import Trajectory
 
@@ -20,8 +20,8 @@ def epoch(number: int, accuracy: float) -> Epoch:
     return Epoch(number, 0.1, 1 / 3, 0.5, 0.25, accuracy, 1.5, int(10 * accuracy), np.eye(2, dtype=np.float32))
 
 
-def state(number: int, size: int = 2) -> dict:
-    return {"model": {"w": torch.full((size,), float(number))}, "epoch": number}
+def state(number: int, size: int = 2) -> checkpoint.Snapshot:
+    return checkpoint.snapshot({"model": {"w": torch.full((size,), float(number))}, "epoch": number})
 
 
 def kept(folder: Path, accuracies: list[float], max_gb: float = 1, size: int = 2) -> Trajectory:
