@@ -22,6 +22,7 @@ NOT_SETTINGS = (
     "on_error",
     "repeats",
     "points",
+    "profile",
     "dry_run",
     "search",
 )

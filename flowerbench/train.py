@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import cast
@@ -20,7 +21,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     Epochs that are on disk already, in the folder or in the cache, are taken from there. With `micro_batch` a batch
     goes through the model in parts of so many photos.
     """
-    from flowerbench import assembly, checkpoint, provenance, resume, store, tracking, trajectory
+    from flowerbench import assembly, background, checkpoint, profiling, provenance, resume, store, tracking, trajectory
+    from flowerbench.engine import Epoch
+    from flowerbench.history import row_of
     from flowerbench.progress import EpochBar
 
     params = identity.flat(cast(DictConfig, cfg))
@@ -44,11 +47,11 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         tracker.data(cfg.data.name, parts.fingerprint, photos.count(parts.train), photos.count(parts.val))
         log.info(provenance.opening_line(facts))
 
-        def on_batch(part: str, done: int, total: int) -> None:
-            interrupt.check()
-            bar(part, done, total)
-
-        with trajectory.shared(facts["trajectory"], cfg) as kept:
+        with (
+            trajectory.shared(facts["trajectory"], cfg) as kept,
+            profiling.Watch(folder.path / "profile" if cfg.profile else None) as watch,
+            background.Writer() as writer,
+        ):
             state = resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts)
             if state := distributed.from_main(state):
                 made.load(state)
@@ -58,14 +61,26 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 report(row)
             tracker.tag(provenance.tags(folder.facts))
             about = provenance.about(cfg, facts)
-            for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
+
+            def on_batch(part: str, done: int, total: int) -> None:
+                interrupt.check()
+                writer.check()
+                bar(part, done, total)
+
+            def record(epoch: Epoch, state: checkpoint.Snapshot) -> None:
+                with watch.beside("writing"):
+                    kept.append(epoch, state, about)
+                    is_best = folder.record(epoch, state, photos, parts)
+                with watch.beside("MLflow"):
+                    tracker.log(folder.rows[-1])
+                bar.tell(epoch, is_best)
+
+            bar.begin(folder.epochs_done + 1)
+            for epoch in watch.epochs(made, cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
+                bar.begin(epoch.epoch + 1)
                 state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
-                snapshot = checkpoint.snapshot(state)
-                kept.append(epoch, snapshot, about)
-                is_best = folder.record(epoch, snapshot, photos, parts)
-                tracker.log(folder.rows[-1])
-                log.info(bar.finish(epoch, is_best))
-                report(folder.rows[-1])
+                writer.submit(record, epoch, checkpoint.snapshot(state))  # and on with the next epoch
+                report(row_of(epoch))
         best = folder.best
         assert best is not None, "a run has one epoch at least"
         tracker.finish(best, folder.correct(best), val_total=len(parts.val))
@@ -102,8 +117,14 @@ def main() -> None:
     """The command `python -m flowerbench.train`."""
     # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with torchrun.command(), errors.leave_politely(), interrupt.listening(), closing.summed_up():
-        run()
+    # A million objects come with torch and MLflow: to look among them for rubbish again and again, and once more at
+    # the end, takes two seconds.
+    gc.set_threshold(50_000)
+    try:
+        with torchrun.command(), errors.leave_politely(), interrupt.listening(), closing.summed_up():
+            run()
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":
