@@ -75,8 +75,14 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Within, what has begun is finished before a signal raises: the write in hand."""
+    """Within, what has begun is finished before a signal raises: the write in hand.
+
+    Signals interrupt the main thread alone: another has nothing to hold.
+    """
     global _holds
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     _holds += 1
     try:
         yield

@@ -20,7 +20,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     Epochs that are on disk already, in the folder or in the cache, are taken from there. With `micro_batch` a batch
     goes through the model in parts of so many photos.
     """
-    from flowerbench import assembly, checkpoint, provenance, resume, store, tracking, trajectory
+    from flowerbench import assembly, background, checkpoint, provenance, resume, store, tracking, trajectory
+    from flowerbench.engine import Epoch
+    from flowerbench.history import row_of
     from flowerbench.progress import EpochBar
 
     params = identity.flat(cast(DictConfig, cfg))
@@ -44,11 +46,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         tracker.data(cfg.data.name, parts.fingerprint, photos.count(parts.train), photos.count(parts.val))
         log.info(provenance.opening_line(facts))
 
-        def on_batch(part: str, done: int, total: int) -> None:
-            interrupt.check()
-            bar(part, done, total)
-
-        with trajectory.shared(facts["trajectory"], cfg) as kept:
+        with trajectory.shared(facts["trajectory"], cfg) as kept, background.Writer() as writer:
             state = resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts)
             if state := distributed.from_main(state):
                 made.load(state)
@@ -58,14 +56,24 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 report(row)
             tracker.tag(provenance.tags(folder.facts))
             about = provenance.about(cfg, facts)
-            for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
-                state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
-                snapshot = checkpoint.snapshot(state)
-                kept.append(epoch, snapshot, about)
-                is_best = folder.record(epoch, snapshot, photos, parts)
+
+            def on_batch(part: str, done: int, total: int) -> None:
+                interrupt.check()
+                writer.check()
+                bar(part, done, total)
+
+            def record(epoch: Epoch, state: checkpoint.Snapshot) -> None:
+                kept.append(epoch, state, about)
+                is_best = folder.record(epoch, state, photos, parts)
                 tracker.log(folder.rows[-1])
-                log.info(bar.finish(epoch, is_best))
-                report(folder.rows[-1])
+                bar.tell(epoch, is_best)
+
+            bar.begin(folder.epochs_done + 1)
+            for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
+                bar.begin(epoch.epoch + 1)
+                state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
+                writer.submit(record, epoch, checkpoint.snapshot(state))  # and on with the next epoch
+                report(row_of(epoch))
         best = folder.best
         assert best is not None, "a run has one epoch at least"
         tracker.finish(best, folder.correct(best), val_total=len(parts.val))

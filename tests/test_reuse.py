@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from flowerbench import engine, guard, identity, store, summaries, sweep
+from flowerbench import engine, guard, identity, summaries, sweep
 from flowerbench.train import train
 
 FILES = ("best.pt", "last.pt", "val_predictions.csv")
@@ -186,17 +186,17 @@ def test_reuse_off_read_and_on(run, trained_epochs, tmp_path, mode, taken, left)
 
 
 def interrupted(run, monkeypatch, name: str, after: int, *overrides: str) -> None:
-    """A run that a signal ends after so many epochs."""
-    record = store.RunFolder.record
+    """A run that a signal ends when so many epochs are trained."""
+    fit = engine.fit
 
-    def stopping(self, epoch, *args):
-        best = record(self, epoch, *args)
-        if epoch.epoch == after:
-            raise KeyboardInterrupt(15)
-        return best
+    def stopping(*args, **kwargs):
+        for epoch in fit(*args, **kwargs):
+            yield epoch
+            if epoch.epoch == after:
+                raise KeyboardInterrupt(15)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.RunFolder, "record", stopping)
+        patch.setattr(engine, "fit", stopping)
         with pytest.raises(KeyboardInterrupt):
             run(name, *overrides)
 

@@ -152,6 +152,33 @@ def test_a_bug_keeps_its_traceback_in_the_log(flowerbench, tmp_path, folder_data
     assert summary(only_run(tmp_path))["reason"] == "division by zero"
 
 
+FULL = """
+import flowerbench.checkpoint as checkpoint
+save, taken = checkpoint.save, []
+def until_full(path, snapshot):
+    if path.name == "last.pt" and len(taken) == 2:
+        raise OSError(28, "No space left on device")
+    taken.extend(["one"] if path.name == "last.pt" else [])
+    save(path, snapshot)
+checkpoint.save = until_full
+"""
+
+
+def test_a_disk_that_is_full_fails_the_run_and_the_same_command_goes_on(flowerbench, tmp_path, folder_data):
+    (tmp_path / "sitecustomize.py").write_text(FULL)
+    command = ["train", *folder_data, "epochs=5", "reuse=off", "hydra.run.dir=run"]
+    full = os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])
+    done = flowerbench(*command, PYTHONPATH=full)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "flowerbench: [Errno 28] No space left on device"
+    assert "Traceback" not in done.stderr
+    run = tmp_path / "run"
+    assert (summary(run)["status"], summary(run)["epochs_done"]) == ("FAILED", 2)
+    assert len(pd.read_csv(run / "history.csv")) == 2
+    assert flowerbench(*command).returncode == 0
+    assert (summary(run)["status"], summary(run)["epochs_done"], summary(run)["epochs_resumed"]) == ("FINISHED", 5, 2)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_keeps_its_epochs_and_says_killed(tmp_path, folder_data, number, code):
