@@ -5,4 +5,12 @@ from flowerbench.report import plots
 
 load_mlflow()
 
-__all__ = ["plots"]
+# What they import, or make, when they are first used.
+import matplotlib.backends.backend_agg  # noqa: E402
+import mlflow.store.tracking.sqlalchemy_store  # noqa: E402
+import sqlalchemy.dialects.sqlite  # noqa: E402
+from sqlalchemy.orm import configure_mappers  # noqa: E402
+
+configure_mappers()
+
+__all__ = ["matplotlib", "mlflow", "plots", "sqlalchemy"]

@@ -52,7 +52,7 @@ def is_driver() -> bool:
 
 def warm_up(cfg: DictConfig) -> None:
     """Begin with the imports that every point's process needs, once for all of them."""
-    needed = ["flowerbench.train", "flowerbench.provenance", "flowerbench.data.batches"]
+    needed = [f"flowerbench.{name}" for name in ("train", "assembly", "progress", "resume", "tracking")]
     isolation.prepare(*needed, *(["flowerbench._mlflow"] if cfg.tracking.uri else []))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import cast
@@ -110,8 +111,14 @@ def main() -> None:
     """The command `python -m flowerbench.train`."""
     # Hydra then hands its errors on, instead of printing several lines and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with torchrun.command(), errors.leave_politely(), interrupt.listening(), closing.summed_up():
-        run()
+    # A million objects come with torch and MLflow: to look among them for rubbish again and again, and once more at
+    # the end, takes two seconds.
+    gc.set_threshold(50_000)
+    try:
+        with torchrun.command(), errors.leave_politely(), interrupt.listening(), closing.summed_up():
+            run()
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":
