@@ -153,6 +153,7 @@ class Config:
     on_error: str = _key(_one_of("continue", "stop"))
     repeats: int = _key(_COUNT)
     points: str | None = _key()
+    profile: bool = _key()
     dry_run: bool = _key()
     data: Data = _key()
     model: Model = _key()

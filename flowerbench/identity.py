@@ -20,6 +20,7 @@ NOT_SETTINGS = (
     "on_error",
     "repeats",
     "points",
+    "profile",
     "dry_run",
     "search",
 )

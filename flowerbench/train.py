@@ -21,7 +21,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     Epochs that are on disk already, in the folder or in the cache, are taken from there. With `micro_batch` a batch
     goes through the model in parts of so many photos.
     """
-    from flowerbench import assembly, background, checkpoint, provenance, resume, store, tracking, trajectory
+    from flowerbench import assembly, background, checkpoint, profiling, provenance, resume, store, tracking, trajectory
     from flowerbench.engine import Epoch
     from flowerbench.history import row_of
     from flowerbench.progress import EpochBar
@@ -47,7 +47,11 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         tracker.data(cfg.data.name, parts.fingerprint, photos.count(parts.train), photos.count(parts.val))
         log.info(provenance.opening_line(facts))
 
-        with trajectory.shared(facts["trajectory"], cfg) as kept, background.Writer() as writer:
+        with (
+            trajectory.shared(facts["trajectory"], cfg) as kept,
+            profiling.Watch(folder.path / "profile" if cfg.profile else None) as watch,
+            background.Writer() as writer,
+        ):
             state = resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts)
             if state := distributed.from_main(state):
                 made.load(state)
@@ -64,13 +68,15 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 bar(part, done, total)
 
             def record(epoch: Epoch, state: checkpoint.Snapshot) -> None:
-                kept.append(epoch, state, about)
-                is_best = folder.record(epoch, state, photos, parts)
-                tracker.log(folder.rows[-1])
+                with watch.beside("writing"):
+                    kept.append(epoch, state, about)
+                    is_best = folder.record(epoch, state, photos, parts)
+                with watch.beside("MLflow"):
+                    tracker.log(folder.rows[-1])
                 bar.tell(epoch, is_best)
 
             bar.begin(folder.epochs_done + 1)
-            for epoch in made.epochs(cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
+            for epoch in watch.epochs(made, cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
                 bar.begin(epoch.epoch + 1)
                 state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
                 writer.submit(record, epoch, checkpoint.snapshot(state))  # and on with the next epoch
