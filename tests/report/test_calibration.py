@@ -7,7 +7,8 @@ measure the rows that matter most again, and hold the page to them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -70,18 +71,37 @@ def test_the_rows_that_are_checked_are_there():
     assert len(checked(*(scenario for rows in TABLES.values() for scenario in rows))) == len(CHECKED)
 
 
+Measured = Callable[[Null | Power | Coverage], dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def measured_by_all_cores(request: pytest.FixtureRequest) -> Iterator[Measured]:
+    """What the rows of the chosen tests come to; from the first test on they are measured side by side."""
+    items = [
+        item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module
+    ]
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        rows = {
+            id(row): pool.submit(row.measured)
+            for item in items
+            if hasattr(item, "callspec")
+            for row in item.callspec.params.values()
+        }
+        yield lambda row: rows[id(row)].result()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("null", checked(*ONE_RUN, *SEEDS, *EPOCHS), ids=lambda x: f"{x.row}, {x.column}")
-def test_no_difference_is_declared_where_there_is_none(null: Null):
-    measured = null.measured()
+def test_no_difference_is_declared_where_there_is_none(null: Null, measured_by_all_cores: Measured):
+    measured = measured_by_all_cores(null)
     assert null.most is None or measured[null.column] <= null.most
     check_documented(null.row, measured)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("power", checked(*POWERS), ids=lambda power: power.row)
-def test_a_true_difference_is_found_as_often_as_stated(power: Power):
-    measured = power.measured()
+def test_a_true_difference_is_found_as_often_as_stated(power: Power, measured_by_all_cores: Measured):
+    measured = measured_by_all_cores(power)
     said, found = measured["stated"], measured["found"]
     assert abs(found - said) <= 3 * math.sqrt(said * (1 - said) / SWEEPS) + power.most_off
     check_documented(power.row, measured)
@@ -89,8 +109,8 @@ def test_a_true_difference_is_found_as_often_as_stated(power: Power):
 
 @pytest.mark.long
 @pytest.mark.parametrize("coverage", checked(*WILSON, *STUDENT), ids=lambda x: f"{x.row}, {x.column}")
-def test_intervals_hold_what_they_say(coverage: Coverage):
-    measured = coverage.measured()
+def test_intervals_hold_what_they_say(coverage: Coverage, measured_by_all_cores: Measured):
+    measured = measured_by_all_cores(coverage)
     assert not coverage.must or 0.93 <= measured[coverage.column] <= 0.97
     check_documented(coverage.row, measured)
 
