@@ -6,7 +6,6 @@ import logging
 import mmap
 import shutil
 import sys
-import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,8 @@ log = logging.getLogger(__name__)
 # Part of the folder's name: to be raised when the files or the pixels in them change.
 _VERSION = 1
 _KINDS = ("photos", "squares")
+# Photos decoded ahead of what is written, so that a slow disk fills no memory.
+_AHEAD = 256
 
 
 class Decoded:
@@ -158,7 +159,9 @@ def _write(folder: Path, photos: Photos, sizes: Sizes) -> None:
         return (image.height, image.width), sizes.photo(image), sizes.square(image)
 
     log.info("Decoding %d photos once, into %s", len(photos), folder)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # Not named as the cache's rubbish is, which whoever has decoded other photos clears away.
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed: whoever writes has the lock
     temporary.mkdir()
     originals: list[tuple[int, int]] = []
     shapes: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
@@ -169,7 +172,8 @@ def _write(folder: Path, photos: Photos, sizes: Sizes) -> None:
             (temporary / "squares.bin").open("wb") as square_file,
             ThreadPoolExecutor(launchers.cores()) as pool,
         ):
-            done = pool.map(decode, range(len(photos)))
+            starts = range(0, len(photos), _AHEAD)
+            done = (one for start in starts for one in pool.map(decode, range(len(photos))[start : start + _AHEAD]))
             shown = Console(stderr=True)
             for size, *kinds in track(
                 done, "Decoding photos", len(photos), console=shown, transient=True, disable=not sys.stderr.isatty()

@@ -129,6 +129,38 @@ def _stop(*_, **__):
     raise KeyboardInterrupt
 
 
+def test_what_a_killed_process_left_is_cleared_and_what_another_writes_is_not(photos, home, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(decoded.shutil, "rmtree", lambda *_, **__: None)  # as a kill leaves it: nothing is removed
+        patch.setattr(decoded, "track", _stop)
+        opened(photos)
+    (left,) = home.glob(".*.part")
+    decoded.opened(photos, Sizes(16, 1.0, 18), max_gb=0)
+    assert left.is_dir(), "photos of another size may be written at this moment"
+    opened(photos)
+    assert not list(home.glob(".*.part"))
+
+
+def test_no_more_photos_are_decoded_ahead_than_memory_is_to_hold(photos, home, monkeypatch):
+    begun: list[int] = []
+    read_one = sources.Photos.read
+
+    def counted(self, index):
+        begun.append(index)
+        return read_one(self, index)
+
+    def watched(done, *_, **__):
+        for number, one in enumerate(done):
+            assert len(begun) <= (number // 4 + 1) * 4
+            yield one
+
+    monkeypatch.setattr(sources.Photos, "read", counted)
+    monkeypatch.setattr(decoded, "_AHEAD", 4)
+    monkeypatch.setattr(decoded, "track", watched)
+    opened(photos)
+    assert sorted(begun) == list(range(15))
+
+
 def test_two_at_once_decode_once(photos, home):
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(lambda _: opened(photos), range(4)))
