@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import flowerbench
+from flowerbench import launchers
 from flowerbench._torchvision import torchvision
 from flowerbench.errors import UsageError
 
@@ -43,7 +43,7 @@ def facts(on: torch.device) -> dict[str, Any]:
     return {
         "device": on.type,
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": launchers.machine_cores(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": psutil.virtual_memory().total,

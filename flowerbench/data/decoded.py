@@ -61,8 +61,7 @@ class Decoded:
         found = pixels.get(index)
         if found is None:
             log.warning("The decoded %s is broken, and is decoded anew", self._photos.paths[index])
-            image = self._photos.read(index)
-            found = torch.from_numpy(self._sizes.square(image) if is_clean else self._sizes.photo(image))
+            found = torch.from_numpy(self._sizes.pixels(self._photos.read(index), is_clean=is_clean))
         return found
 
 

@@ -30,8 +30,7 @@ class _Decoder(Dataset[Loaded]):
     def __getitem__(self, item: Item) -> Loaded:
         index, is_clean = item
         image = self.photos.read(index)
-        pixels = self.sizes.square(image) if is_clean else self.sizes.photo(image)
-        return torch.from_numpy(pixels), (image.height, image.width)
+        return torch.from_numpy(self.sizes.pixels(image, is_clean=is_clean)), (image.height, image.width)
 
 
 @dataclass

@@ -58,6 +58,10 @@ class Sizes:
     center_crop: float
     shorter: int
 
+    def pixels(self, image: Image.Image, *, is_clean: bool) -> NDArray[np.uint8]:
+        """The clean square, or the photo to augment."""
+        return self.square(image) if is_clean else self.photo(image)
+
     def square(self, image: Image.Image) -> NDArray[np.uint8]:
         """The photo resized and its centre cut out, as torchvision's Resize and CenterCrop do it: (size, size, 3)."""
         resized = F.resize(image, round(self.image_size / self.center_crop))

@@ -45,6 +45,20 @@ def read(store, photos, is_clean):
     return batch
 
 
+def sets(home: Path) -> list[Path]:
+    """The folders of decoded photos."""
+    return [path for path in home.iterdir() if path.is_dir()]
+
+
+def break_the_first(home: Path, is_clean: bool) -> None:
+    """Change a byte of the first photo of the one set."""
+    (folder,) = sets(home)
+    file = folder / ("squares.bin" if is_clean else "photos.bin")
+    broken = bytearray(file.read_bytes())
+    broken[5] ^= 255
+    file.write_bytes(broken)
+
+
 def expected(photos, index, is_clean):
     image = images.read_rgb(photos.root / photos.paths[index])
     if is_clean:
@@ -65,7 +79,7 @@ def test_they_are_decoded_once(photos, home, monkeypatch):
     opened(photos)
     monkeypatch.setattr(images, "read_rgb", None)
     opened(photos)
-    assert len([path for path in home.iterdir() if path.is_dir()]) == 1
+    assert len(sets(home)) == 1
 
 
 def test_the_cache_command_says_what_they_take(photos, capsys):
@@ -79,26 +93,22 @@ def test_other_photos_and_other_sizes_are_others(photos, home, compose_config):
     decoded.opened(photos, Sizes(16, 1.0, 18), max_gb=1)
     (photos.root / "ash" / "000.png").write_bytes((photos.root / "beech" / "000.png").read_bytes())
     opened(sources.load(compose_config("data=folder", f"data.root={photos.root}").data))
-    assert len([path for path in home.iterdir() if path.is_dir()]) == 3
+    assert len(sets(home)) == 3
 
 
 def test_those_not_used_for_longest_make_room(photos, home):
     opened(photos)
-    (first,) = (path for path in home.iterdir() if path.is_dir())
+    (first,) = sets(home)
     os.utime(first, (0, 0))
     decoded.opened(photos, Sizes(16, 1.0, 18), max_gb=0)
-    (left,) = (path for path in home.iterdir() if path.is_dir())
+    (left,) = sets(home)
     assert left != first, "and what is in use stays, however large"
 
 
 @pytest.mark.parametrize("is_clean", [False, True])
 def test_a_photo_that_is_not_as_it_was_written_is_decoded_anew(photos, home, caplog, is_clean):
     opened(photos)
-    (folder,) = (path for path in home.iterdir() if path.is_dir())
-    file = folder / ("squares.bin" if is_clean else "photos.bin")
-    broken = bytearray(file.read_bytes())
-    broken[5] ^= 255
-    file.write_bytes(broken)
+    break_the_first(home, is_clean)
     pixels, _ = read(opened(photos), photos, is_clean)[0]
     assert (pixels.numpy() == expected(photos, 0, is_clean)).all()
     assert "ash/000.png is broken" in caplog.text
@@ -108,7 +118,7 @@ def test_a_photo_that_is_not_as_it_was_written_is_decoded_anew(photos, home, cap
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
 def test_what_is_not_whole_is_made_anew(photos, home, name, damage):
     opened(photos)
-    (folder,) = (path for path in home.iterdir() if path.is_dir())
+    (folder,) = sets(home)
     file = folder / name
     if damage == "gone":
         file.unlink()
@@ -121,7 +131,7 @@ def test_a_decoding_that_was_broken_off_leaves_nothing(photos, home, monkeypatch
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(decoded, "track", _stop)
         opened(photos)
-    assert [path for path in home.iterdir() if path.is_dir()] == []
+    assert sets(home) == []
     assert len(read(opened(photos), photos, False)) == 15
 
 
@@ -164,7 +174,7 @@ def test_no_more_photos_are_decoded_ahead_than_memory_is_to_hold(photos, home, m
 def test_two_at_once_decode_once(photos, home):
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(lambda _: opened(photos), range(4)))
-    assert len([path for path in home.iterdir() if path.is_dir()]) == 1
+    assert len(sets(home)) == 1
     for store in stores:
         assert (read(store, photos, True)[3][0].numpy() == expected(photos, 3, True)).all()
 
@@ -172,11 +182,7 @@ def test_two_at_once_decode_once(photos, home):
 @pytest.mark.parametrize("is_clean", [False, True])
 def test_on_a_device_with_room_they_are_the_same(photos, home, caplog, monkeypatch, is_clean):
     opened(photos)
-    (folder,) = (path for path in home.iterdir() if path.is_dir())
-    file = folder / ("squares.bin" if is_clean else "photos.bin")
-    broken = bytearray(file.read_bytes())
-    broken[5] ^= 255
-    file.write_bytes(broken)
+    break_the_first(home, is_clean)
     monkeypatch.setattr(decoded._Pixels, "fits", lambda self, device: True)
     store = opened(photos, device=torch.device("cpu"))
     for index, (pixels, _) in enumerate(read(store, photos, is_clean)):
