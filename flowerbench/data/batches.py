@@ -15,7 +15,7 @@ from flowerbench import cache, distributed
 from flowerbench.config import Augmentation, Data
 from flowerbench.data import augment, decoded, warp
 from flowerbench.data.files import Files, Loaded
-from flowerbench.data.images import Sizes
+from flowerbench.data.sizes import Sizes
 from flowerbench.data.sources import Photos
 from flowerbench.errors import RunError
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from flowerbench import cache, claim, interrupt, launchers
 from flowerbench.data.files import Loaded
-from flowerbench.data.images import Sizes
+from flowerbench.data.sizes import Sizes
 from flowerbench.data.sources import Photos
 
 log = logging.getLogger(__name__)

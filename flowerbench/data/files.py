@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from flowerbench import launchers
-from flowerbench.data.images import Sizes
+from flowerbench.data.sizes import Sizes
 from flowerbench.data.sources import Photos
 
 # What a worker is asked for: the photo, and whether as a clean square.

@@ -1,4 +1,4 @@
-"""Read any image file as RGB and bring it to size, and find the files that cannot be read."""
+"""Read any image file as RGB, and find the files that cannot be read."""
 
 from __future__ import annotations
 
@@ -7,20 +7,15 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from flowerbench import cache
-from flowerbench._torchvision import torchvision
 
 log = logging.getLogger(__name__)
-
-F = torchvision.transforms.functional
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -45,31 +40,6 @@ def read_rgb(path: Path) -> Image.Image:
             white = Image.new("RGBA", layered.size, "white")
             return Image.alpha_composite(white, layered).convert("RGB")
         return upright.convert("RGB")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What photos are brought to before they are batched: a clean square of `image_size`, or a photo to augment.
-
-    The square keeps `center_crop` of the shorter side; that of a photo to augment is `shorter` pixels at most.
-    """
-
-    image_size: int
-    center_crop: float
-    shorter: int
-
-    def pixels(self, image: Image.Image, *, is_clean: bool) -> NDArray[np.uint8]:
-        """The clean square, or the photo to augment."""
-        return self.square(image) if is_clean else self.photo(image)
-
-    def square(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The photo resized and its centre cut out, as torchvision's Resize and CenterCrop do it: (size, size, 3)."""
-        resized = F.resize(image, round(self.image_size / self.center_crop))
-        return np.array(F.center_crop(resized, [self.image_size, self.image_size]))
-
-    def photo(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The photo, shape (height, width, 3), resized if it is larger than needed."""
-        return np.array(F.resize(image, self.shorter) if min(image.size) > self.shorter else image)
 
 
 def unreadable(root: Path, paths: Sequence[str], fingerprint: str) -> list[str]:

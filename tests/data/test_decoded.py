@@ -16,7 +16,7 @@ import torch
 from flowerbench import cache
 from flowerbench._torchvision import torchvision
 from flowerbench.data import decoded, images, sources
-from flowerbench.data.images import Sizes
+from flowerbench.data.sizes import Sizes
 from tests.conftest import write_photos
 
 T = torchvision.transforms
@@ -197,7 +197,7 @@ _PASSES = """
 import sys, psutil
 from flowerbench.config import Data
 from flowerbench.data import decoded, sources
-from flowerbench.data.images import Sizes
+from flowerbench.data.sizes import Sizes
 from hydra import compose, initialize_config_dir
 from flowerbench import config
 config.register()

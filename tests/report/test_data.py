@@ -96,7 +96,7 @@ def test_a_pandas_user_gets_numbers_counts_and_truth_values():
     table = read_csv(data.csv(data.tables(runs, sections)["settings"])).set_index("settings")
     ours = sections[0].table
     pd.testing.assert_series_equal(table["accuracy"], ours["accuracy"], check_exact=True, check_index_type=False)
-    assert (table["correct"] / table["total"] == 500 / 570).all()
+    assert (table["correct"] / table["total"]).tolist() == [502 / 570, 502 / 570, 501 / 570, 501 / 570]
     assert {name: table[name].dtype.kind for name in ("n", "total", "best_epoch", "batch_size")} == {
         "n": "i", "total": "i", "best_epoch": "i", "batch_size": "i",
     }  # fmt: skip
