@@ -15,6 +15,8 @@ from benchmarks.settings import Settings
 from benchmarks.sides import Run, Sides, Task
 
 PLAIN, OURS = "plain script", "flowerbench"
+# Seconds between two looks at the memory: where it is what is measured, and where it must not cost time.
+OFTEN, SELDOM = 0.5, 5.0
 
 
 def tell(text: str) -> None:
@@ -29,7 +31,18 @@ class Bench:
     settings: Settings
     split: photos.Split
     sides: Sides
+    has_bf16: bool
     _plain: dict[tuple[int, int], Run] = field(default_factory=dict)
+
+    @cached_property
+    def rate_task(self) -> Task:
+        """A large model at a large size, for as many steps as tell how many photos per second it takes."""
+        s = self.settings
+        batch = s.batch_sizes[0]
+        all_steps = len(self.split.train) // batch
+        steps = min(s.rate_steps or (24 if self.sides.device == "cpu" else all_steps), all_steps)
+        few = photos.lay_out(self.split, self.sides.fresh("few"), steps * batch, max(1, steps // 4) * batch)
+        return Task(few, s.rate_model, (), None, s.rate_image_size, batch, s.rate_epochs)
 
     @cached_property
     def task(self) -> Task:
@@ -43,7 +56,8 @@ class Bench:
         point = (batch_size, epochs)
         if point not in self._plain:
             tell(f"{PLAIN}, batch size {batch_size}, {epochs} epochs")
-            self._plain[point] = self.sides.plain(replace(self.task, batch_size=batch_size, epochs=epochs))
+            task = replace(self.task, batch_size=batch_size, epochs=epochs)
+            self._plain[point] = self.sides.plain(task, watch=SELDOM)
         return self._plain[point]
 
     def matmul_rate(self) -> float:

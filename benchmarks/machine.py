@@ -46,6 +46,7 @@ def facts(on: torch.device) -> dict[str, Any]:
         "cores": launchers.machine_cores(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "has_bf16": _has_bf16(on),
         "memory_bytes": psutil.virtual_memory().total,
         **gpu,
         "system": f"{platform.system()} {platform.machine()}",
@@ -55,6 +56,14 @@ def facts(on: torch.device) -> dict[str, Any]:
             **{name: metadata.version(name) for name in _PACKAGES},
         },
     }
+
+
+def _has_bf16(on: torch.device) -> bool:
+    """Whether the device has instructions for products of bf16, which other devices only imitate."""
+    if on.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # of torch 2.12
+    return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
 
 
 def matmul_rate(on: torch.device, seconds: float) -> float:

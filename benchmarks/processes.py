@@ -18,23 +18,24 @@ import psutil
 from flowerbench.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
-# Reading the memory of a process takes a millisecond or two: at this pace a hundredth of two cores, of either side.
-_PACE = 0.5  # seconds
 # How long a command that was told to stop may take, before it is ended with all its children.
 _GRACE = 10.0  # seconds
 
 
 @dataclass(frozen=True)
 class Usage:
-    """When a command began (seconds since 1970), how long it took, and its peak of memory."""
+    """When a command began (seconds since 1970), how long it took, and its peak of memory; None where none looked."""
 
     began: float
     seconds: float
-    peak_bytes: int
+    peak_bytes: int | None
 
 
-def run(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Usage:
+def run(command: Sequence[str], folder: Path, variables: Mapping[str, str], watch: float | None = None) -> Usage:
     """Run `python -m COMMAND` in `folder`, which then holds what it printed: out.txt and err.txt.
+
+    Its memory is looked at every `watch` seconds. The kernel walks all its pages for that, and what trains has to wait:
+    every half second costs a tenth of its speed.
 
     Raises RunError when it fails. Whatever ends this ends the command and all its children.
     """
@@ -51,17 +52,19 @@ def run(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> U
             stderr=err,
             start_new_session=True,  # Ctrl-C comes to this process alone, which then sees to the others
         )
-        watch = _Watch(process.pid)
+        watcher = _Watch(process.pid, watch) if watch else None
         try:
-            watch.start()
+            if watcher:
+                watcher.start()
             process.wait()
             seconds = time.perf_counter() - clock
         finally:
             _end(process)
-            watch.stop()
+            if watcher:
+                watcher.stop()
     if process.returncode:
         raise RunError(f"{' '.join(command[:1])} failed with exit code {process.returncode}: {_last_line(folder)}")
-    return Usage(began, seconds, watch.peak_bytes)
+    return Usage(began, seconds, watcher.peak_bytes if watcher else None)
 
 
 def held_bytes(pid: int) -> int:
@@ -91,13 +94,13 @@ def _tree(pid: int) -> list[psutil.Process]:
 class _Watch(threading.Thread):
     """Looks at the memory of a process and its children until it is stopped."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, pace: float) -> None:
         super().__init__(daemon=True)
         self.peak_bytes = 0
-        self._pid, self._is_over = pid, threading.Event()
+        self._pid, self._pace, self._is_over = pid, pace, threading.Event()
 
     def run(self) -> None:
-        while not self._is_over.wait(_PACE):
+        while not self._is_over.wait(self._pace):
             self.peak_bytes = max(self.peak_bytes, held_bytes(self._pid))
 
     def stop(self) -> None:

@@ -57,7 +57,7 @@ def measured(settings: Settings, names: Sequence[str], scratch: Path, record: di
     record["sections"] = []
     yield _opening(record)
     split = photos.load(settings)
-    under_way = bench.Bench(settings, split, sides)
+    under_way = bench.Bench(settings, split, sides, record["machine"]["has_bf16"])
     for name in [name for name in SECTIONS if name in names]:
         section: Section = SECTIONS[name](under_way)
         record["sections"].append(section.content())
@@ -127,7 +127,7 @@ def _parser() -> errors.Parser:
     of_rate = made.add_argument_group("rate")
     of_rate.add_argument("--rate-model", metavar="NAME", help="default: resnet18, with random weights")
     of_rate.add_argument("--rate-image-size", type=_count, metavar="PX", help="default: 224")
-    of_rate.add_argument("--rate-steps", type=_count, metavar="N", help="steps of an epoch (default: 12; GPU: all)")
+    of_rate.add_argument("--rate-steps", type=_count, metavar="N", help="steps of an epoch (default: 24; GPU: all)")
     return made
 
 

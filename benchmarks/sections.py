@@ -5,22 +5,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import machine, photos
-from benchmarks.bench import OURS, PLAIN, Bench, Runs, tell
+from benchmarks import machine
+from benchmarks.bench import OFTEN, OURS, PLAIN, SELDOM, Bench, Runs, tell
 from benchmarks.measures import Row, Section
 from benchmarks.sides import Task, one_after_another
 
 AGAIN, PROCESSES = "flowerbench, photos known", "flowerbench, launcher=processes"
+BF16 = "flowerbench, precision=bf16"
 
 
 def rate(bench: Bench) -> Section:
     """Photos per second over a few steps, and the share of the machine's rate that training reaches."""
-    s, sides, runs = bench.settings, bench.sides, Runs()
-    batch = s.batch_sizes[0]
-    all_steps = len(bench.split.train) // batch
-    steps = min(s.rate_steps or (12 if sides.device == "cpu" else all_steps), all_steps)
-    few = photos.lay_out(bench.split, sides.fresh("few"), steps * batch, max(1, steps // 4) * batch)
-    task = Task(few, s.rate_model, (), None, s.rate_image_size, batch, s.rate_epochs)
+    s, sides, runs, task = bench.settings, bench.sides, Runs(), bench.rate_task
     flop = machine.flop_per_photo(task.model, task.image_size)
     matmul = []
     for number in range(1, s.repeats + 1):
@@ -28,6 +24,8 @@ def rate(bench: Bench) -> Section:
         matmul.append(bench.matmul_rate())
         runs.add(PLAIN, sides.plain(task))
         runs.add(OURS, sides.train(task))
+        if bench.has_bf16:
+            runs.add(BF16, sides.train(task, "precision=bf16"))
     training = runs.each(lambda run: run.rate("train", run.later))
     share = {
         side: [100 * rate * flop / limit for rate, limit in zip(rates, matmul, strict=True)]
@@ -38,14 +36,27 @@ def rate(bench: Bench) -> Section:
         Row("training in the first epoch, photos/s", runs.each(lambda run: run.rate("train", run.epochs[:1])), "more"),
         Row("evaluation, photos/s", runs.each(lambda run: run.rate("val", run.later)), "more"),
         Row("training, % of the matmul rate", share, "more"),
-        *_memory(runs),
     ]
+    photos_seen = round(runs.of[OURS][0].epochs[0]["train_photos"])
     note = (
-        f"{_words(task)} of {steps * batch} photos; the first epoch counts only where that is said. A photo takes "
+        f"{_words(task)} of {photos_seen} photos; the first epoch counts only where that is said. A photo takes "
         f"{flop / 1e9:.1f} GFLOP, forward and backward, and this machine multiplies fp32 matrices at "
         f"{_spread(matmul)} GFLOP/s, measured before each round."
     )
-    return Section("rate", "Photos per second", note, (PLAIN, OURS), rows, runs.raw())
+    return Section("rate", "Photos per second", note, tuple(runs.of), rows, runs.raw())
+
+
+def memory(bench: Bench) -> Section:
+    """The most memory that is held at one time: apart from the other measures, for looking at it costs time."""
+    sides, runs, task = bench.sides, Runs(), bench.rate_task
+    for number in range(1, bench.settings.repeats + 1):
+        tell(f"memory, round {number} of {bench.settings.repeats}")
+        runs.add(PLAIN, sides.plain(task, watch=OFTEN))
+        runs.add(OURS, sides.train(task, watch=OFTEN))
+        if bench.has_bf16:
+            runs.add(BF16, sides.train(task, "precision=bf16", watch=OFTEN))
+    note = f"{_words(task)}, of the command and all its children together."
+    return Section("memory", "Memory", note, tuple(runs.of), _memory(runs), runs.raw())
 
 
 def startup(bench: Bench) -> Section:
@@ -55,8 +66,8 @@ def startup(bench: Bench) -> Section:
         tell(f"start-up, round {number} of {bench.settings.repeats}")
         cache = sides.fresh("cache")
         runs.add(PLAIN, sides.plain(bench.task, steps=1))
-        runs.add(OURS, sides.train(bench.task, cache, steps=1))
-        runs.add(AGAIN, sides.train(bench.task, cache, steps=1))
+        runs.add(OURS, sides.train(bench.task, cache=cache, steps=1))
+        runs.add(AGAIN, sides.train(bench.task, cache=cache, steps=1))
     rows = [
         Row("until the first step is taken, s", runs.each(lambda run: run.until_first_step), "less"),
         Row("of that after all imports, s", runs.each(lambda run: run.after_imports), "less"),
@@ -74,7 +85,7 @@ def run(bench: Bench) -> Section:
     task, runs = bench.task, Runs()
     runs.add(PLAIN, bench.plain_run(task.batch_size, task.epochs))
     tell(f"{OURS}, batch size {task.batch_size}, {task.epochs} epochs")
-    runs.add(OURS, bench.sides.train(task))
+    runs.add(OURS, bench.sides.train(task, watch=SELDOM))
     rows = [
         Row("the whole run, s", runs.each(lambda run: run.usage.seconds), "less"),
         Row("epoch, s", runs.every(lambda run: run.seconds(run.later)), "less"),
@@ -103,13 +114,13 @@ def sweep(bench: Bench) -> Section:
         for point in grid[half * len(grid) // 2 : (half + 1) * len(grid) // 2]:
             bench.plain_run(*point)
         tell(f"sweep, {side}")
-        ours[side] = bench.sides.sweep(bench.task, s.batch_sizes, s.epochs, launcher)
+        ours[side] = bench.sides.sweep(bench.task, s.batch_sizes, s.epochs, launcher, SELDOM)
     runs = {point: bench.plain_run(*point) for point in grid}
     sweeps = {PLAIN: one_after_another(runs), **ours}
     rows = [
         Row("the whole sweep, s", {side: [done.seconds] for side, done in sweeps.items()}, "less"),
         Row("epochs trained", {side: [done.trained] for side, done in sweeps.items()}, digits=0),
-        Row("peak of memory, MB", {side: [done.peak_bytes / 1e6] for side, done in sweeps.items()}, "less"),
+        Row("peak of memory, MB", {side: [(done.peak_bytes or 0) / 1e6] for side, done in sweeps.items()}, "less"),
     ]
     for point in grid:
         name = f"best validation accuracy, batch_size={point[0]} epochs={point[1]}"
@@ -123,11 +134,17 @@ def sweep(bench: Bench) -> Section:
     return Section("sweep", "The paper's sweep", note, tuple(sweeps), rows, raw)
 
 
-SECTIONS: Mapping[str, Callable[[Bench], Section]] = {"rate": rate, "startup": startup, "run": run, "sweep": sweep}
+SECTIONS: Mapping[str, Callable[[Bench], Section]] = {
+    "rate": rate,
+    "memory": memory,
+    "startup": startup,
+    "run": run,
+    "sweep": sweep,
+}
 
 
 def _memory(runs: Runs) -> list[Row]:
-    host = Row("peak of memory, MB", runs.each(lambda run: run.usage.peak_bytes / 1e6), "less")
+    host = Row("peak of memory, MB", runs.each(lambda run: (run.usage.peak_bytes or 0) / 1e6), "less")
     gpu = runs.every(lambda run: [] if run.gpu_bytes is None else [run.gpu_bytes / 1e6])
     return [host, *([Row("peak of the GPU's memory, MB", gpu, "less")] if any(gpu.values()) else [])]
 

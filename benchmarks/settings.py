@@ -11,7 +11,7 @@ from typing import Any
 class Settings:
     """The settings of a measurement. Those with `rate_` are of the section that measures photos per second alone.
 
-    `rate_steps` are the training steps of an epoch there, None for twelve on a CPU and as many as there are on a GPU.
+    `rate_steps` are the training steps of an epoch there, None for 24 on a CPU and as many as there are on a GPU.
     Of the photos in `data` so many are used as `photos` says, None for all; without `data` as many as `drawn` says are
     drawn. `workers` are the plain script's, None for one per core; `ours` are further settings of our command.
     """

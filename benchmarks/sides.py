@@ -88,7 +88,7 @@ class Sweep:
     """What came of a sweep: its cost, the epochs trained, and the best accuracies by batch size and epochs."""
 
     seconds: float
-    peak_bytes: int
+    peak_bytes: int | None
     trained: int
     accuracies: Mapping[tuple[int, int], float]
 
@@ -102,7 +102,7 @@ def one_after_another(runs: Mapping[tuple[int, int], Run]) -> Sweep:
     """The sweep that runs come to, by batch size and epochs."""
     return Sweep(
         sum(run.usage.seconds for run in runs.values()),
-        max(run.usage.peak_bytes for run in runs.values()),
+        max((run.usage.peak_bytes for run in runs.values() if run.usage.peak_bytes), default=None),
         sum(len(run.epochs) for run in runs.values()),
         {point: run.accuracy for point, run in runs.items()},
     )
@@ -126,7 +126,7 @@ class Sides:
         """A folder that nothing has used."""
         return self.scratch / f"{next(self._numbers):03}_{name}"
 
-    def plain(self, task: Task, steps: int = 0) -> Run:
+    def plain(self, task: Task, steps: int = 0, watch: float | None = None) -> Run:
         """Let the plain script do it; with `steps` it ends after so many."""
         folder = self.fresh("plain")
         command = ["benchmarks.plain", str(task.photos), "--model", task.model, "--image-size", str(task.image_size)]
@@ -136,27 +136,41 @@ class Sides:
         command += ["--weights", str(task.weights)] if task.weights else []
         command += ["--workers", str(self.workers)] if self.workers is not None else []
         command += ["--steps", str(steps)] if steps else []
-        usage = processes.run(command, folder, {})
+        usage = processes.run(command, folder, {}, watch)
         return _read(usage, folder / "out.txt")
 
-    def train(self, task: Task, cache: Path | None = None, steps: int = 0) -> Run:
+    def train(
+        self,
+        task: Task,
+        *settings: str,
+        cache: Path | None = None,
+        steps: int = 0,
+        watch: float | None = None,
+    ) -> Run:
         """Let our command do it, with `cache` as its cache folder, or with an empty one that is removed afterwards."""
         folder = self.fresh("ours")
         log = folder / "log.jsonl"
-        settings = [*self._settings(task), f"batch_size={task.batch_size}", f"epochs={task.epochs}"]
-        command = ["benchmarks.ours", str(log), str(steps), *settings, "hydra.run.dir=run"]
+        own = [f"batch_size={task.batch_size}", f"epochs={task.epochs}", "hydra.run.dir=run"]
+        command = ["benchmarks.ours", str(log), str(steps), *self._settings(task), *own, *settings]
         with self._cache(cache) as variables:
-            usage = processes.run(command, folder, variables)
+            usage = processes.run(command, folder, variables, watch)
         return _read(usage, log)
 
-    def sweep(self, task: Task, batch_sizes: Sequence[int], epochs: Sequence[int], launcher: str | None) -> Sweep:
+    def sweep(
+        self,
+        task: Task,
+        batch_sizes: Sequence[int],
+        epochs: Sequence[int],
+        launcher: str | None,
+        watch: float | None = None,
+    ) -> Sweep:
         """Let our command do it for all batch sizes and numbers of epochs, beginning with an empty cache folder."""
         folder = self.fresh("sweep")
         grid = [f"batch_size={','.join(map(str, batch_sizes))}", f"epochs={','.join(map(str, epochs))}"]
         chosen = [f"hydra/launcher={launcher}"] if launcher else []
         command = ["flowerbench.train", "--multirun", *self._settings(task), *grid, *chosen, "hydra.sweep.dir=sweep"]
         with self._cache() as variables:
-            usage = processes.run(command, folder, variables)
+            usage = processes.run(command, folder, variables, watch)
         return _read_sweep(usage, folder / "sweep")
 
     @contextmanager

@@ -16,6 +16,9 @@ from flowerbench.data import augment, sources, split
 from flowerbench.data.batches import Batches
 from flowerbench.placement import Placement, pick_device, place
 
+# A GPU is faster with many photos at a time; a CPU is not.
+_EVAL_BATCH_SIZES = {"cuda": 256}
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -62,7 +65,7 @@ def assemble(cfg: Config) -> Assembly:
         cfg.data,
         image_size=cfg.image_size,
         batch_size=cfg.batch_size,
-        eval_batch_size=cfg.eval_batch_size,
+        eval_batch_size=cfg.eval_batch_size or _EVAL_BATCH_SIZES.get(device.type, 16),
         seed=cfg.seed,
         device=device,
     )

@@ -143,7 +143,7 @@ class Config:
     batch_size: int = _key(_COUNT)
     epochs: int = _key(_COUNT)
     seed: int = _key(_SEED)
-    eval_batch_size: int = _key(_COUNT)
+    eval_batch_size: int | None = _key(_COUNT)
     image_size: int = _key(_number("pixels, 8 to 4096", lambda v: 8 <= v <= 4096))
     device: str = _key(
         Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)))

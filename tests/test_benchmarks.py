@@ -40,6 +40,7 @@ def sides(tmp_path: Path) -> Sides:
 def test_the_plain_script_trains_and_tells_of_every_epoch(both_parts: Path, sides: Sides) -> None:
     done = sides.plain(Task(both_parts, weights=None, epochs=2, **SMALL))
     assert [epoch["epoch"] for epoch in done.epochs] == [1, 2]
+    assert done.usage.peak_bytes is None, "nobody looked"
     assert [epoch["train_photos"] for epoch in done.epochs] == [40, 40]
     assert [epoch["val_photos"] for epoch in done.epochs] == [10, 10]
     assert done.usage.began < done.imported < done.first_step < done.usage.began + done.usage.seconds
@@ -62,7 +63,7 @@ def test_the_plain_script_begins_from_weights_with_a_head_of_its_own(
 
 
 def test_our_command_is_watched_and_not_changed(both_parts: Path, sides: Sides) -> None:
-    done = sides.train(Task(both_parts, weights=None, epochs=2, **SMALL))
+    done = sides.train(Task(both_parts, weights=None, epochs=2, **SMALL), watch=0.1)
     (run_folder,) = sides.scratch.glob("*/run")
     history = read_history(run_folder / "history.csv")
     assert [epoch["val_accuracy"] for epoch in done.epochs] == [row["val_accuracy"] for row in history]

@@ -38,7 +38,7 @@ class Setting:
             cfg.data,
             image_size=cfg.image_size,
             batch_size=cfg.batch_size,
-            eval_batch_size=cfg.eval_batch_size,
+            eval_batch_size=cfg.eval_batch_size or 16,
             seed=cfg.seed,
         )
 
