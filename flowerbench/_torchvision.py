@@ -7,6 +7,9 @@ Every module takes torchvision from here.
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import cast
+
 import torch
 
 _DETECTION_OPERATORS = ("nms", "qnms")
@@ -20,4 +23,11 @@ except RuntimeError as error:
         torch.library.define(f"torchvision::{_name}", "(Tensor boxes, Tensor scores, float threshold) -> Tensor")
     import torchvision
 
-__all__ = ["torchvision"]
+__all__ = ["torchvision", "transforms_v2"]
+
+
+def transforms_v2() -> ModuleType:
+    """torchvision.transforms.v2, which takes a while to import and which few runs need."""
+    from torchvision.transforms import v2
+
+    return cast(ModuleType, v2)

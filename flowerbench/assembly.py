@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import nn
 
-from flowerbench import engine, errors, model
+from flowerbench import engine, freezing, model, optimizers, provenance, recipe, schedules
 from flowerbench.config import Config
-from flowerbench.data import augment, sources, split
+from flowerbench.data import augment, features, sources, split
 from flowerbench.data.batches import Batches
+from flowerbench.history import Row
 from flowerbench.placement import Placement, pick_device, place
 
 # A GPU is faster with many photos at a time; a CPU is not.
@@ -22,7 +23,10 @@ _EVAL_BATCH_SIZES = {"cuda": 256}
 
 @dataclass(frozen=True)
 class Assembly:
-    """Photos and their split, batches of them, and what learns from them, on its device."""
+    """Photos and their split, batches of them, and what learns from them, on its device.
+
+    The `learner` is the network, or its head where the batches are of features.
+    """
 
     photos: sources.Photos
     parts: split.Split
@@ -30,21 +34,51 @@ class Assembly:
     device: torch.device
     placement: Placement
     network: nn.Module
+    learner: nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: Any
+    scheduler: schedules.Schedule
+    recipe: recipe.Recipe
+    accumulate: int
 
     def epochs(
-        self, cfg: Config, on_batch: engine.OnBatch, *, after: int, micro_batch: int | None = None
+        self, cfg: Config, on_batch: engine.OnBatch, *, done: Sequence[Row] = (), micro_batch: int | None = None
     ) -> Iterator[engine.Epoch]:
-        """Train from the epoch after `after` on; see engine.fit."""
-        learner = (self.network, self.optimizer, self.scheduler)
+        """Train on after the epochs that are done; see engine.fit."""
+        if self.accumulate > 1:  # the batches of a step are the parts of a large one
+            micro_batch = min(micro_batch or cfg.batch_size, cfg.batch_size)
         return engine.fit(
-            *learner, self.stream, self.parts, self.placement, cfg, on_batch, after=after, micro_batch=micro_batch
+            self.learner,
+            self.optimizer,
+            self.scheduler,
+            self.stream,
+            self.parts,
+            self.placement,
+            cfg,
+            on_batch,
+            done=done,
+            micro_batch=micro_batch,
+            recipe=self.recipe,
         )
+
+    def state(self) -> dict[str, Any]:
+        """Model, optimiser and schedule as they are: what `load` takes.
+
+        The model is the one that is validated; where it is an average, the one that is trained stands beside it.
+        """
+        average = self.recipe.average
+        return {
+            "model": (average.module if average else self.network).state_dict(),
+            **({"trained_model": self.network.state_dict()} if average else {}),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Be as model, optimiser and schedule were when the state was kept."""
-        self.network.load_state_dict(state["model"])
+        self.network.load_state_dict(state.get("trained_model", state["model"]))
+        if self.recipe.average:
+            self.recipe.average.module.load_state_dict(state["model"])
+            self.recipe.average.n_averaged.fill_(1)  # it has begun: the next step is averaged in
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
 
@@ -57,16 +91,37 @@ def assemble(cfg: Config) -> Assembly:
 
     torch.manual_seed(augment.model_seed(cfg.seed, 0))
     network = model.build(cfg.model, len(photos.classes), cfg.image_size)
+    head = model.head(network, cfg.model, len(photos.classes), cfg.image_size)
+    freezing.freeze(network, head, cfg.model.freeze)
+    average = recipe.averaged(network, cfg.model.ema)
+    if average:
+        place(average.module, device, cfg.precision, cfg.compile)
     placement = place(network, device, cfg.precision, cfg.compile)
-    optimizer = errors.blamed_on("optim", instantiate, cfg.optim, _args_=[list(network.parameters())])
-    scheduler = errors.blamed_on("schedule", instantiate, cfg.schedule, _args_=[optimizer])
+    accumulate = optimizers.accumulate(cast(DictConfig, cfg.optim))
+    optimizer = optimizers.build(cast(DictConfig, cfg.optim), network, head, cfg.batch_size * accumulate)
+    scheduler = schedules.build(cast(DictConfig, cfg.schedule), optimizer)
     stream = Batches(
         photos,
         cfg.data,
         image_size=cfg.image_size,
-        batch_size=cfg.batch_size,
+        batch_size=cfg.batch_size * accumulate,
         eval_batch_size=cfg.eval_batch_size or _EVAL_BATCH_SIZES.get(device.type, 16),
         seed=cfg.seed,
         device=device,
     )
-    return Assembly(photos, parts, stream, device, placement, network, optimizer, scheduler)
+    steps = recipe.build(cfg, len(photos.classes), average)
+    learner: nn.Module = network
+    if features.are_enough(cfg, last := model.head_module(network, head)):
+        facts = _facts_of_features(cfg, photos, device)
+        if (found := features.of_all(stream, len(photos), network, last, placement, facts)) is not None:
+            stream, learner = stream.prepared(found), last
+    return Assembly(photos, parts, stream, device, placement, network, learner, optimizer, scheduler, steps, accumulate)
+
+
+def _facts_of_features(cfg: Config, photos: sources.Photos, device: torch.device) -> dict[str, Any]:
+    data = {"photos": photos.fingerprint, "center_crop": cfg.data.center_crop}
+    normalised = {"mean": list(cfg.data.mean), "std": list(cfg.data.std)}
+    made = {"model": cfg.model.name, "kwargs": dict(cfg.model.kwargs), "image_size": cfg.image_size}
+    computed = provenance.computation(cfg, device, None)
+    batches = {"eval_batch_size": cfg.eval_batch_size, "precision": cfg.precision}
+    return {**data, **normalised, **made, **computed, **batches}

@@ -12,7 +12,8 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from flowerbench.config import OPEN_RANGES, Allowed, Config
+from flowerbench import open_groups
+from flowerbench.config import Allowed, Config
 from flowerbench.errors import UsageError
 from flowerbench.identity import flat
 
@@ -54,7 +55,7 @@ def _open_problems(cfg: DictConfig) -> Iterator[str]:
             continue
         for key, value in flat(cfg[group]).items():
             name = f"{group}.{key}"
-            allowed = OPEN_RANGES.get(name)
+            allowed = open_groups.RANGES.get(name)
             if allowed and not allowed.test(value):
                 yield f"{name}={value} is not allowed: {allowed.words}"
             elif any(isinstance(v, float) and not math.isfinite(v) for v in _as_list(value)):
@@ -93,20 +94,20 @@ def _misfits(cfg: DictConfig) -> Iterator[str]:
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
             continue
         for key in cfg[group]:
-            if not str(key).startswith("_") and key not in taken:
+            if not str(key).startswith("_") and key not in taken and key not in open_groups.OURS[group]:
                 yield f"{group}.{key} is no argument of {target}: it takes {', '.join(list(taken)[1:])}"
 
 
 def allowed_words(key: str) -> str | None:
     """What `key` (dotted) may be, in words; None where only its type is known."""
-    allowed = dict(_leaves(Config, "")) | OPEN_RANGES
+    allowed = {**dict(_leaves(Config, "")), **open_groups.RANGES}
     found = allowed.get(key)
     return found.words if found else None
 
 
 def known_keys() -> list[str]:
     """All dotted keys that the schema names."""
-    return sorted({name for name, _ in _leaves(Config, "")} | OPEN_RANGES.keys())
+    return sorted({name for name, _ in _leaves(Config, "")} | open_groups.RANGES.keys())
 
 
 def _leaves(schema: type, prefix: str) -> Iterator[tuple[str, Allowed | None]]:

@@ -28,7 +28,7 @@ class Allowed:
     test: Callable[[Any], bool]
 
 
-def _number(words: str, test: Callable[[float], bool]) -> Allowed:
+def number(words: str, test: Callable[[float], bool]) -> Allowed:
     def is_allowed(value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and math.isfinite(value) and test(value)
@@ -36,7 +36,7 @@ def _number(words: str, test: Callable[[float], bool]) -> Allowed:
     return Allowed(words, is_allowed)
 
 
-def _one_of(*names: str) -> Allowed:
+def one_of(*names: str) -> Allowed:
     return Allowed("one of " + ", ".join(names), lambda value: value in names)
 
 
@@ -47,12 +47,12 @@ def _pair(words: str, test: Callable[[float, float], bool]) -> Allowed:
     return Allowed(words, is_allowed)
 
 
-_COUNT = _number("a whole number, 1 or more", lambda v: isinstance(v, int) and v >= 1)
-_NATURAL = _number("a whole number, 0 or more", lambda v: isinstance(v, int) and v >= 0)
-_SEED = _number("a whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
-_SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
-_POSITIVE = _number("a number above 0", lambda v: v > 0)
-_NOT_NEGATIVE = _number("a number, 0 or more", lambda v: v >= 0)
+COUNT = number("a whole number, 1 or more", lambda v: isinstance(v, int) and v >= 1)
+NATURAL = number("a whole number, 0 or more", lambda v: isinstance(v, int) and v >= 0)
+_SEED = number("a whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
+_SHARE = number("a number from 0 to 1", lambda v: 0 <= v <= 1)
+POSITIVE = number("a number above 0", lambda v: v > 0)
+NOT_NEGATIVE = number("a number, 0 or more", lambda v: v >= 0)
 _THREE = Allowed("three numbers", lambda v: len(v) == 3 and all(math.isfinite(x) for x in v))
 _STD = Allowed("three numbers above 0", lambda v: len(v) == 3 and all(0 < x < math.inf for x in v))
 _NAME = Allowed("a name", lambda value: bool(value))
@@ -68,7 +68,7 @@ def _key(allowed: Allowed | None = None, default: Any = MISSING) -> Any:
 
 @dataclass
 class Augmentation:
-    rotation: float = _key(_number("degrees from 0 to 180", lambda v: 0 <= v <= 180))
+    rotation: float = _key(number("degrees from 0 to 180", lambda v: 0 <= v <= 180))
     scale: list[float] = _key(
         _pair("two shares of the area, 0 < smallest <= largest <= 1", lambda a, b: 0 < a <= b <= 1)
     )
@@ -78,12 +78,14 @@ class Augmentation:
     brightness: float = _key(_SHARE)
     contrast: float = _key(_SHARE)
     saturation: float = _key(_SHARE)
+    trivial_augment: bool = _key(default=False)
+    random_erasing: float = _key(_SHARE, default=0.0)
 
 
 @dataclass
 class Synthetic:
-    count: int = _key(_number("a whole number, 10 or more", lambda v: v >= 10))
-    size: int = _key(_number("pixels, 16 to 2048", lambda v: 16 <= v <= 2048))
+    count: int = _key(number("a whole number, 10 or more", lambda v: v >= 10))
+    size: int = _key(number("pixels, 16 to 2048", lambda v: 16 <= v <= 2048))
     seed: int = _key(_SEED)
 
 
@@ -93,29 +95,44 @@ class Data:
     root: str | None = _key()
     url: str | None = _key()
     sha256: str | None = _key()
-    bytes: int | None = _key(_COUNT)
+    bytes: int | None = _key(COUNT)
     paper_photos: bool = _key()
     synthetic: Synthetic | None = _key()
-    val_fraction: float = _key(_number("a number between 0 and 1, both excluded", lambda v: 0 < v < 1))
+    val_fraction: float = _key(number("a number between 0 and 1, both excluded", lambda v: 0 < v < 1))
     stratify: bool = _key()
     split_seed: int = _key(_SEED)
-    validation: str = _key(_one_of("clean", "augmented"))
-    center_crop: float = _key(_number("a number above 0, at most 1", lambda v: 0 < v <= 1))
+    validation: str = _key(one_of("clean", "augmented"))
+    center_crop: float = _key(number("a number above 0, at most 1", lambda v: 0 < v <= 1))
     augmentation: Augmentation | None = _key()
     mean: list[float] = _key(_THREE)
     std: list[float] = _key(_STD)
-    on_bad_image: str = _key(_one_of("error", "skip"))
-    decoded_scale: float = _key(_number("a number, 1 or more", lambda v: v >= 1))
-    loader: str = _key(_one_of("auto", "cached", "stream"))
-    cached_max_gb: float = _key(_number("gigabytes, 0 or more", lambda v: v >= 0))
-    workers: int | None = _key(_NATURAL)
+    on_bad_image: str = _key(one_of("error", "skip"))
+    decoded_scale: float = _key(number("a number, 1 or more", lambda v: v >= 1))
+    loader: str = _key(one_of("auto", "cached", "stream"))
+    cached_max_gb: float = _key(number("gigabytes, 0 or more", lambda v: v >= 0))
+    workers: int | None = _key(NATURAL)
 
 
 @dataclass
 class Model:
     name: str = _key(_NAME)
     weights: str | None = _key()
+    freeze: str | None = _key(
+        Allowed(
+            "backbone, or how many stages, 1 or more", lambda v: v == "backbone" or (v.isdecimal() and int(v) >= 1)
+        ),
+        default=None,
+    )
+    dropout: float | None = _key(number("a number from 0, below 1", lambda v: 0 <= v < 1), default=None)
+    ema: float | None = _key(number("a number between 0 and 1, both excluded", lambda v: 0 < v < 1), default=None)
     kwargs: dict[str, Any] = _key()
+
+
+@dataclass
+class Regularization:
+    label_smoothing: float = _key(number("a number from 0, below 1", lambda v: 0 <= v < 1))
+    mixup: float = _key(NOT_NEGATIVE)
+    cutmix: float = _key(NOT_NEGATIVE)
 
 
 @dataclass
@@ -128,35 +145,38 @@ class Tracking:
 @dataclass
 class Cache:
     dir: str | None = _key()
-    max_gb: float = _key(_number("gigabytes, 0 or more", lambda v: v >= 0))
+    max_gb: float = _key(number("gigabytes, 0 or more", lambda v: v >= 0))
 
 
 @dataclass
 class Search:
     storage: str | None = _key(_NAME)
     study: str | None = _key(_NAME)
-    trial: int | None = _key(_NATURAL)
+    trial: int | None = _key(NATURAL)
 
 
 @dataclass
 class Config:
-    batch_size: int = _key(_COUNT)
-    epochs: int = _key(_COUNT)
+    batch_size: int = _key(COUNT)
+    epochs: int = _key(COUNT)
     seed: int = _key(_SEED)
-    eval_batch_size: int | None = _key(_COUNT)
-    image_size: int = _key(_number("pixels, 8 to 4096", lambda v: 8 <= v <= 4096))
+    eval_batch_size: int | None = _key(COUNT)
+    image_size: int = _key(number("pixels, 8 to 4096", lambda v: 8 <= v <= 4096))
     device: str = _key(
         Allowed("auto, cpu, mps, cuda or cuda:N", lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)))
     )
-    precision: str = _key(_one_of("fp32", "bf16"))
+    precision: str = _key(one_of("fp32", "bf16"))
+    eval_flips: bool = _key()
     compile: bool = _key()
     deterministic: bool = _key()
-    min_micro_batch: int = _key(_COUNT)
-    reuse: str = _key(_one_of("off", "read", "on"))
+    min_micro_batch: int = _key(COUNT)
+    reuse: str = _key(one_of("off", "read", "on"))
     cache: Cache = _key()
-    on_done: str = _key(_one_of("skip", "rerun"))
-    on_error: str = _key(_one_of("continue", "stop"))
-    repeats: int = _key(_COUNT)
+    best_by: str = _key(one_of("accuracy", "loss"))
+    patience: int | None = _key(COUNT)
+    on_done: str = _key(one_of("skip", "rerun"))
+    on_error: str = _key(one_of("continue", "stop"))
+    repeats: int = _key(COUNT)
     points: str | None = _key()
     profile: bool = _key()
     dry_run: bool = _key()
@@ -165,20 +185,9 @@ class Config:
     # Arguments of torch's own classes, any of them: torch knows their names, so these two stay open.
     optim: dict[str, Any] = _key()
     schedule: dict[str, Any] = _key()
+    regularization: Regularization = _key()
     tracking: Tracking = _key()
     search: Search = _key()
-
-
-# Ranges of the arguments that torch's optimisers and schedules have in common.
-OPEN_RANGES: dict[str, Allowed] = {
-    "optim.lr": _POSITIVE,
-    "optim.momentum": _number("a number from 0, below 1", lambda v: 0 <= v < 1),
-    "optim.weight_decay": _NOT_NEGATIVE,
-    "schedule.step_size": _COUNT,
-    "schedule.gamma": _POSITIVE,
-    "schedule.T_max": _COUNT,
-    "schedule.eta_min": _NOT_NEGATIVE,
-}
 
 
 def register() -> None:

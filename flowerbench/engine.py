@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from flowerbench import distributed, torchrun
+from flowerbench import distributed, freezing, torchrun
 from flowerbench.config import Config
 from flowerbench.data.augment import model_seed
 from flowerbench.data.batches import Batches
 from flowerbench.data.split import Split
 from flowerbench.errors import RunError
+from flowerbench.history import Row, last_epoch, row_of
 from flowerbench.placement import Placement
+from flowerbench.recipe import PLAIN, Recipe
+from flowerbench.schedules import Schedule
 
 # Part of what epochs in the cache are known by: to be raised when a change of ours changes a number.
 VERSION = 2
@@ -56,15 +58,16 @@ def train_epoch(
     placement: Placement,
     on_batch: Callable[[int], None] = lambda photos: None,
     micro_batch: int | None = None,
+    recipe: Recipe = PLAIN,
 ) -> tuple[float, float]:
-    """Take one optimiser step per batch; the mean cross-entropy and accuracy over the photos, as they were seen.
+    """Take one optimiser step per batch; the mean loss and accuracy over the photos, as they were seen.
 
     Where several processes share a run, the batches are this one's parts, and the numbers those of all.
 
     With `micro_batch` a batch goes through the model in parts of so many photos at most, whose gradients add up to
     the batch's; batch norm sees the parts. Raises RunError when a loss is not finite.
     """
-    model.train()
+    freezing.train_mode(model)
     losses: list[Tensor] = []
     wholes: list[int] = []
     photos = 0
@@ -72,20 +75,20 @@ def train_epoch(
     for step, (images, labels) in enumerate(batches, start=1):
         optimizer.zero_grad(set_to_none=True)
         whole = distributed.total(len(labels))
-        size = micro_batch or len(labels)
+        seen, targets = recipe.mixed(images, labels)
         value: Tensor | float = 0.0
-        for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+        for part, goal, known in zip(*(_parts(of, micro_batch) for of in (seen, targets, labels)), strict=True):
             with placement.autocast():
                 logits = model(part)
                 # A process may have no photo of a last batch, but must take part in the step.
-                mean = F.cross_entropy(logits, targets) if len(targets) else logits.sum()
-                loss = mean * (len(targets) / whole)
+                mean = recipe.loss(logits, goal) if len(goal) else logits.sum()
+                loss = mean * (len(goal) / whole)
             value = loss.detach() + value
             if placement.is_waited_for:
                 _check_finite(distributed.total(float(value)), step)
             distributed.scaled(loss).backward()  # type: ignore[no-untyped-call]
-            correct += (logits.argmax(1) == targets).sum()
-        optimizer.step()
+            correct += (logits.argmax(1) == known).sum()
+        recipe.step(model, optimizer)
         losses.append(torch.as_tensor(value))
         wholes.append(whole)
         photos += whole
@@ -94,6 +97,11 @@ def train_epoch(
     total = distributed.total(math.fsum(loss * whole for loss, whole in zip(own, wholes, strict=True)))
     _check_finite(total, next((step for step, loss in enumerate(own, start=1) if not math.isfinite(loss)), len(own)))
     return total / photos, distributed.total(int(correct)) / photos
+
+
+def _parts(whole: Tensor, size: int | None) -> Sequence[Tensor]:
+    """Parts of `size` at most, as long as one another: batch norm cannot learn from one of a single photo."""
+    return torch.chunk(whole, math.ceil(len(whole) / size)) if size and len(whole) else [whole]
 
 
 def _check_finite(loss: float, step: int) -> None:
@@ -108,10 +116,12 @@ def evaluate(
     placement: Placement,
     on_batch: Callable[[int], None] = lambda photos: None,
     micro_batch: int | None = None,
+    flips: bool = False,
 ) -> tuple[float, int, NDArray[np.float32]]:
     """Mean cross-entropy, number of correct photos and class probabilities (photos, classes), in the batches' order.
 
-    With `micro_batch` a batch goes through the model in parts of so many photos at most.
+    With `micro_batch` a batch goes through the model in parts of so many photos at most. With `flips` a photo's
+    probabilities are the mean of its own and its mirror image's.
     """
     model.eval()
     losses: list[Tensor] = []
@@ -119,11 +129,14 @@ def evaluate(
     correct = torch.zeros((), dtype=torch.int64, device=placement.device)
     done = 0
     for images, labels in batches:
-        size = micro_batch or len(labels)
-        for part, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+        for part, targets in zip(_parts(images, micro_batch), _parts(labels, micro_batch), strict=True):
             with placement.autocast():
                 logits = model(part)
+                mirrored = model(part.flip(-1)) if flips else None
             logits = logits.float()
+            if mirrored is not None:
+                # Of the mean of two probabilities the logarithm: softmax gives that mean back.
+                logits = torch.logaddexp(logits.log_softmax(1), mirrored.float().log_softmax(1)) - math.log(2)
             losses.append(F.cross_entropy(logits, targets, reduction="sum"))
             correct += (logits.argmax(1) == targets).sum()
             probabilities.append(logits.softmax(1))
@@ -138,23 +151,27 @@ def evaluate(
 def fit(
     model: nn.Module,
     optimizer: Optimizer,
-    scheduler: LRScheduler | ReduceLROnPlateau,
+    scheduler: Schedule,
     batches: Batches,
     split: Split,
     placement: Placement,
     cfg: Config,
     on_batch: OnBatch = lambda part, done, total: None,
     *,
-    after: int = 0,
+    done: Sequence[Row] = (),
     micro_batch: int | None = None,
+    recipe: Recipe = PLAIN,
 ) -> Iterator[Epoch]:
     """Train up to `cfg.epochs` epochs, evaluating after each; yields each epoch as soon as it is complete.
 
-    After epoch `after` the model, optimiser and scheduler must be as that epoch left them. When an epoch is yielded,
-    the scheduler has been stepped: they are as the next epoch will find them. Raises RunError when a loss is not
-    finite, naming the epoch.
+    After the epochs that are `done` the model, optimiser and scheduler must be as the last of them left them. When an
+    epoch is yielded, the scheduler has been stepped: they are as the next epoch will find them. Fewer are trained when
+    `cfg.patience` ends. Raises RunError when a loss is not finite, naming the epoch.
     """
-    for number in range(after + 1, cfg.epochs + 1):
+    history = list(done)
+    for number in range(len(history) + 1, cfg.epochs + 1):
+        if last_epoch(history, cfg.best_by, cfg.patience) is not None:
+            return
         started = time.perf_counter()
         torch.manual_seed(model_seed(cfg.seed, number, torchrun.rank()))
         lr = float(optimizer.param_groups[0]["lr"])
@@ -166,24 +183,25 @@ def fit(
                 placement,
                 lambda done: on_batch("train", done, len(split.train)),
                 micro_batch,
+                recipe,
             )
-            distributed.average_batch_norm(model)
+            judged = recipe.average.module if recipe.average else model
+            for seen in {model, judged}:
+                distributed.average_batch_norm(seen)
             val_loss, correct, probabilities = evaluate(
-                model,
+                judged,
                 batches.val(number, split.val),
                 placement,
                 lambda done: on_batch("val", done, len(distributed.own(split.val))),
                 micro_batch,
+                cfg.eval_flips,
             )
         except RunError as error:
             raise RunError(f"epoch {number}: {error}") from error
         if not math.isfinite(val_loss):
             raise RunError(f"epoch {number}: the validation loss became {val_loss}: try a smaller optim.lr")
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(val_loss)
-        else:
-            scheduler.step()
-        yield Epoch(
+        scheduler.step(val_loss)
+        epoch = Epoch(
             epoch=number,
             lr=lr,
             train_loss=train_loss,
@@ -194,3 +212,5 @@ def fit(
             val_correct=correct,
             probabilities=probabilities,
         )
+        history.append(row_of(epoch))
+        yield epoch

@@ -35,7 +35,20 @@ def read_history(file: Path) -> list[Row]:
     return [rows[epoch] for epoch in sorted(rows)]
 
 
-def best_row(history: Sequence[Row]) -> Row | None:
-    """The first of the epochs with the highest finite validation accuracy; None where there is none."""
-    measured = [row for row in history if math.isfinite(row["val_accuracy"])]
-    return max(measured, key=lambda row: row["val_accuracy"], default=None)
+def best_row(history: Sequence[Row], by: str = "accuracy") -> Row | None:
+    """The first of the epochs with the highest finite validation accuracy, or lowest loss; None where there is none."""
+    measured = [row for row in history if math.isfinite(row[f"val_{by}"])]
+    return max(measured, key=lambda row: row["val_accuracy"] if by == "accuracy" else -row["val_loss"], default=None)
+
+
+def last_epoch(history: Sequence[Row], by: str, patience: int | None) -> int | None:
+    """The epoch after which a run ends since none of the last `patience` was its best; None where it goes on."""
+    if patience is None:
+        return None
+    best, since = None, 0
+    for row in history:
+        found = best_row([row] if best is None else [best, row], by)
+        best, since = found, 0 if found is row else since + 1
+        if since >= patience:
+            return int(row["epoch"])
+    return None

@@ -42,6 +42,9 @@ NOT_IDENTITY = (
     "data.on_bad_image",
 )
 
+# When a run ends, and which of its epochs counts, changes no epoch.
+_OF_THE_END = ("epochs", "patience", "best_by")
+
 
 def safe_name(overrides: str) -> str:
     """A readable name, safe as a folder on every system: `batch_size=16,epochs=20` gives `batch_size-16_epochs-20`.
@@ -80,10 +83,11 @@ def identity(cfg: DictConfig, facts: Mapping[str, str]) -> str:
 def trajectory(cfg: DictConfig, facts: Mapping[str, Any]) -> str:
     """The hash (16 hex digits) of all that determines an epoch's numbers to the last bit, and so names its trajectory.
 
-    Runs that differ in `epochs` alone share one, unless another key looks at it, as `schedule.T_max: ${epochs}` does.
-    To the `facts` of the identity come those of the computation: device, threads, versions, size of micro-batches.
+    Runs that differ in `epochs`, `patience` or `best_by` alone share one, unless another key looks at it, as
+    `schedule.T_max: ${epochs}` does. To the `facts` of the identity come those of the computation: device, threads,
+    versions, size of micro-batches.
     """
-    numbers = {key: value for key, value in _numbers(cfg, NOT_IDENTITY).items() if key != "epochs"}
+    numbers = {key: value for key, value in _numbers(cfg, NOT_IDENTITY).items() if key not in _OF_THE_END}
     return _hash({"config": numbers, "facts": dict(facts)})
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from flowerbench._torchvision import torchvision
 from flowerbench.config import Model
@@ -46,9 +47,32 @@ def build(cfg: Model, classes: int, image_size: int) -> nn.Module:
     model = _construct(cfg.name, num_classes=classes, **arguments)
     if cfg.weights is not None:
         state = _imagenet(cfg.name) if cfg.weights == "imagenet" else _from_file(Path(cfg.weights))
-        head = _head(model, lambda: _construct(cfg.name, num_classes=classes + 1, **arguments))
-        _load(model, state, head=head, source=f"model.weights={cfg.weights}")
+        _load(model, state, head=head(model, cfg, classes, image_size), source=f"model.weights={cfg.weights}")
+    if cfg.dropout is not None:
+        _drop_out(model, head(model, cfg, classes, image_size), cfg.dropout)
     return model
+
+
+def head(model: nn.Module, cfg: Model, classes: int, image_size: int) -> set[str]:
+    """The names of the head's parameters in a model that was built so."""
+    return _head(model, lambda: _construct(cfg.name, num_classes=classes + 1, **_arguments(cfg, image_size)))
+
+
+def head_module(model: nn.Module, head: Collection[str]) -> nn.Module:
+    """The layer that holds the head's parameters."""
+    return model.get_submodule(next(iter(sorted(head))).rpartition(".")[0])
+
+
+def _drop_out(model: nn.Module, head: Collection[str], share: float) -> None:
+    """Drop out the head's inputs, in the place of what the architecture has there."""
+    place, _, layer = next(iter(sorted(head))).rpartition(".")[0].rpartition(".")
+    before = list(model.get_submodule(place).named_children()) if layer else []
+    own = [module for name, module in before[: [name for name, _ in before].index(layer)]] if before else []
+    if own and isinstance(own[-1], nn.Dropout):
+        own[-1].p = 0.0
+    head_module(model, head).register_forward_pre_hook(
+        lambda module, inputs: (F.dropout(inputs[0], share, module.training), *inputs[1:])
+    )
 
 
 def weights_hash(cfg: Model) -> str:

@@ -19,6 +19,7 @@ from flowerbench.assembly import Assembly
 from flowerbench.config import Config
 from flowerbench.data.batches import Batches
 from flowerbench.engine import BatchStream, Epoch, OnBatch
+from flowerbench.history import Row, last_epoch, row_of
 from flowerbench.report.blocks import Block, Paragraph, Table
 from flowerbench.report.formats import markdown
 
@@ -62,10 +63,11 @@ class Watch:
         self._beside.setdefault(what, time.perf_counter() - began)
 
     def epochs(
-        self, made: Assembly, cfg: Config, on_batch: OnBatch, *, after: int, micro_batch: int | None = None
+        self, made: Assembly, cfg: Config, on_batch: OnBatch, *, done: Sequence[Row], micro_batch: int | None = None
     ) -> Iterator[Epoch]:
         """The epochs of `made`, the first of them watched."""
-        if self._folder is not None and after < cfg.epochs:
+        has_ended = len(done) == cfg.epochs or last_epoch(done, cfg.best_by, cfg.patience) is not None
+        if self._folder is not None and not has_ended:
             with _Trace(self._folder, made.device, cfg.batch_size) as trace, self._clock.following(made) as followed:
 
                 def traced(part: str, done: int, total: int) -> None:
@@ -73,13 +75,13 @@ class Watch:
                         trace.on_batch(part, done, total)
                     on_batch(part, done, total)
 
-                epoch = next(followed.epochs(cfg, traced, after=after, micro_batch=micro_batch))
+                epoch = next(followed.epochs(cfg, traced, done=done, micro_batch=micro_batch))
                 self._clock.turn(COPY)
                 yield epoch
-            self._epoch, self._operators, after = epoch, trace.operators, epoch.epoch
+            self._epoch, self._operators, done = epoch, trace.operators, [*done, row_of(epoch)]
         elif self._folder is not None:
             log.info("No epoch is left to train, so none is profiled: reuse=off on_done=rerun trains them again")
-        yield from made.epochs(cfg, on_batch, after=after, micro_batch=micro_batch)
+        yield from made.epochs(cfg, on_batch, done=done, micro_batch=micro_batch)
 
 
 class _Clock:

@@ -128,17 +128,16 @@ def opening_line(known: Mapping[str, Any]) -> str:
 
 def state(
     epoch: Epoch,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Any,
+    learnt: Mapping[str, Any],
     photos: Photos,
     params: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a checkpoint holds: enough to use the model, and to go on training it; tensors and plain values only."""
+    """What a checkpoint holds: enough to use the model, and to go on training it; tensors and plain values only.
+
+    `learnt` is the state of model, optimiser and schedule.
+    """
     return {
-        "model": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
+        **learnt,
         "epoch": epoch.epoch,
         "val_accuracy": epoch.val_accuracy,
         "numbers": {name: value for name, value in row_of(epoch).items() if name != "seconds"},

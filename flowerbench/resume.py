@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowerbench import provenance
+from flowerbench.config import Config
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
+from flowerbench.engine import Epoch
+from flowerbench.history import last_epoch, row_of
 from flowerbench.store import RunFolder
 from flowerbench.trajectory import Trajectory
 
@@ -20,7 +23,7 @@ def from_disk(
     kept: Trajectory,
     facts: Mapping[str, Any],
     params: Mapping[str, Any],
-    epochs: int,
+    cfg: Config,
     photos: Photos,
     parts: Split,
 ) -> dict[str, Any] | None:
@@ -32,7 +35,7 @@ def from_disk(
     own = folder.epochs_done
     if own:
         log.info("Going on from epoch %d of %s", own, folder.path)
-    while len(found := kept.epochs(epochs)) > own:
+    while len(found := _wanted(kept, cfg)) > own:
         if (states := kept.states(found)) is None:
             continue
         config = provenance.kept_params(params)
@@ -41,7 +44,14 @@ def from_disk(
         folder.know(reused_from=kept.key)
         log.info(
             "Epochs %d to %d are taken from the cache; %d are left to train (trajectory %s, %s)",
-            *(own + 1, len(found), epochs - len(found), kept.key, facts["computed_on"]),
+            *(own + 1, len(found), cfg.epochs - len(found), kept.key, facts["computed_on"]),
         )
         break
     return state
+
+
+def _wanted(kept: Trajectory, cfg: Config) -> list[Epoch]:
+    """The kept epochs that the run would have trained."""
+    found = kept.epochs(cfg.epochs)
+    end = last_epoch([row_of(epoch) for epoch in found], cfg.best_by, cfg.patience)
+    return found if end is None else kept.epochs(end)

@@ -40,8 +40,9 @@ class RunFolder:
     Left, its summary says how the run ended. Whoever uses it is alone in it (`alone_in`).
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, facts: Mapping[str, Any], best_by: str = "accuracy") -> None:
         self.path = path
+        self.best_by = best_by
         self.facts = dict(facts)
         self.rows: list[Row] = []
         self._before: dict[str, Any] = {}
@@ -76,8 +77,8 @@ class RunFolder:
 
     @property
     def best(self) -> Row | None:
-        """The row of the best epoch so far: the first of those with the most correct validation photos."""
-        return best_row(self.rows)
+        """The row of the best epoch so far: of equals the first."""
+        return best_row(self.rows, self.best_by)
 
     def correct(self, row: Row) -> int:
         """How many validation photos the epoch got right."""
@@ -119,7 +120,7 @@ class RunFolder:
 
     def _has_best(self, rows: list[Row]) -> bool:
         """Whether best.pt is whole, and of the best of the rows; or of a later epoch, which will be trained again."""
-        best = best_row(rows)
+        best = best_row(rows, self.best_by)
         try:
             number = int(checkpoint.load(self.path / "best.pt")["epoch"])
         except (OSError, ValueError, KeyError):
@@ -142,11 +143,12 @@ class RunFolder:
         """
         self._val_total = len(split.val)
         with interrupt.held():
-            is_best = self.best is None or epoch.val_accuracy > self.best["val_accuracy"]
+            row = row_of(epoch)
+            is_best = best_row([self.best, row] if self.best else [row], self.best_by) is row
             if is_best:
                 self._keep_best(epoch, state, photos, split)
             checkpoint.save(self.path / "last.pt", state)
-            self.rows.append(row_of(epoch))
+            self.rows.append(row)
             self._append(self.rows[-1])
             self._summarise("RUNNING")
         return is_best
@@ -170,7 +172,7 @@ class RunFolder:
 
     def _keep_best(self, epoch: Epoch, state: checkpoint.Snapshot, photos: Photos, split: Split) -> None:
         self._predictions(epoch, photos, split)
-        checkpoint.save(self.path / "best.pt", state.without("optimizer", "scheduler", "numbers"))
+        checkpoint.save(self.path / "best.pt", state.without("trained_model", "optimizer", "scheduler", "numbers"))
 
     def _predictions(self, epoch: Epoch, photos: Photos, split: Split) -> None:
         text = io.StringIO()
@@ -186,6 +188,7 @@ class RunFolder:
         content = {
             "status": status,
             "reason": reason,
+            "best_by": self.best_by,
             "best_epoch": best and int(best["epoch"]),
             "best_val_accuracy": best and best["val_accuracy"],
             "best_val_correct": best and self.correct(best),
@@ -218,6 +221,7 @@ _OWN = (
     "exit_code",
     "status",
     "reason",
+    "best_by",
     "best_epoch",
     "best_val_accuracy",
     "best_val_correct",

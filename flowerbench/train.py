@@ -36,7 +36,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             sweep=run.sweep_folder,
             tags=run.tags,
         ) as tracker,
-        store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}) as folder,
+        store.RunFolder(run.folder, {"name": run.name, "sweep": run.sweep}, cfg.best_by) as folder,
         EpochBar(cfg.epochs, is_shown=run.is_alone) as bar,
         torchrun.one_fate(),
     ):
@@ -52,8 +52,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             profiling.Watch(folder.path / "profile" if cfg.profile else None) as watch,
             background.Writer() as writer,
         ):
-            state = resume.from_disk(folder, kept, facts, params, cfg.epochs, photos, parts)
-            if state := distributed.from_main(state):
+            state = resume.from_disk(folder, kept, facts, params, cfg, photos, parts)
+            state, _ = distributed.from_main((state, folder.rows))
+            if state:
                 made.load(state)
             tracker.go_on(folder.rows)
             report = search.reporter(cfg.search, cfg.epochs)
@@ -76,9 +77,9 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
                 bar.tell(epoch, is_best)
 
             bar.begin(folder.epochs_done + 1)
-            for epoch in watch.epochs(made, cfg, on_batch, after=folder.epochs_done, micro_batch=micro_batch):
+            for epoch in watch.epochs(made, cfg, on_batch, done=list(folder.rows), micro_batch=micro_batch):
                 bar.begin(epoch.epoch + 1)
-                state = provenance.state(epoch, made.network, made.optimizer, made.scheduler, photos, params)
+                state = provenance.state(epoch, made.state(), photos, params)
                 writer.submit(record, epoch, checkpoint.snapshot(state))  # and on with the next epoch
                 report(row_of(epoch))
         best = folder.best
@@ -95,9 +96,10 @@ def follow(cfg: config.Config) -> None:
     with torchrun.one_fate():
         distributed.from_main()  # until it has decided to train
         made = assembly.assemble(cfg)
-        if state := distributed.from_main():
+        state, done = distributed.from_main()
+        if state:
             made.load(state)
-        for _ in made.epochs(cfg, lambda *_: interrupt.check(), after=int(state["epoch"]) if state else 0):
+        for _ in made.epochs(cfg, lambda *_: interrupt.check(), done=done):
             pass
 
 

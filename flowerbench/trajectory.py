@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from flowerbench import atomic, cache, checkpoint, claim, interrupt
+from flowerbench.history import best_row, row_of
 
 if TYPE_CHECKING:
     from flowerbench.config import Config
@@ -29,12 +30,15 @@ class Trajectory:
     An epoch is there when both are; the numbers come second. `about.json` says whose they are and what they took.
     """
 
-    def __init__(self, folder: Path, *, max_gb: float = 0, takes: bool = True, extends: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, max_gb: float = 0, takes: bool = True, extends: bool = False, best_by: str = "accuracy"
+    ) -> None:
         self.key = folder.name
         self._folder = folder
         self._max_bytes = max_gb * 1e9
         self._takes = takes
         self._extends = extends
+        self._best_by = best_by
         self._broken: set[int] = set()
 
     def epochs(self, upto: int) -> list[Epoch]:
@@ -45,7 +49,7 @@ class Trajectory:
             if epoch is None:
                 break
             epochs.append(epoch)
-        while epochs and not (self._has_state(epochs[-1].epoch) and self._has_state(_best(epochs).epoch)):
+        while epochs and not (self._has_state(epochs[-1].epoch) and self._has_state(self._best(epochs).epoch)):
             epochs.pop()
         return epochs
 
@@ -63,7 +67,7 @@ class Trajectory:
         None where a file is broken, or gone since; then that epoch counts no more.
         """
         found = []
-        for number in (epochs[-1].epoch, _best(epochs).epoch):
+        for number in (epochs[-1].epoch, self._best(epochs).epoch):
             try:
                 found.append(checkpoint.load(self._state_file(number)))
             except (OSError, ValueError) as error:
@@ -89,6 +93,10 @@ class Trajectory:
         except OSError as error:
             log.warning("Epochs are no longer kept for other runs (%s): %s", error.strerror or error, self._folder)
             self._extends = False
+
+    def _best(self, epochs: list[Epoch]) -> Epoch:
+        best = best_row([row_of(epoch) for epoch in epochs], self._best_by)
+        return epochs[0] if best is None else epochs[int(best["epoch"]) - 1]
 
     def touch(self) -> None:
         """Note that the trajectory was used now: what was not for longest goes first."""
@@ -135,10 +143,6 @@ class Trajectory:
         atomic.write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _best(epochs: list[Epoch]) -> Epoch:
-    return max(epochs, key=lambda epoch: epoch.val_accuracy)  # of equals the first
-
-
 @contextmanager
 def shared(key: str, cfg: Config) -> Iterator[Trajectory]:
     """The trajectory `key` in the cache, as `cfg.reuse` allows it; this process's alone where it may have to extend it.
@@ -147,7 +151,7 @@ def shared(key: str, cfg: Config) -> Iterator[Trajectory]:
     it trains need not be trained again. One that died has let go of it.
     """
     home = cache.epochs_folder(cfg.cache.dir)
-    kept = Trajectory(home / key, max_gb=cfg.cache.max_gb, takes=cfg.reuse != "off")
+    kept = Trajectory(home / key, max_gb=cfg.cache.max_gb, takes=cfg.reuse != "off", best_by=cfg.best_by)
     if cfg.reuse != "on" or kept.has(cfg.epochs):
         kept.touch()
         yield kept
@@ -163,6 +167,7 @@ def shared(key: str, cfg: Config) -> Iterator[Trajectory]:
         return
     try:
         kept.touch()
-        yield Trajectory(home / key, max_gb=cfg.cache.max_gb, extends=True) if is_alone else kept
+        extended = Trajectory(home / key, max_gb=cfg.cache.max_gb, extends=True, best_by=cfg.best_by)
+        yield extended if is_alone else kept
     finally:
         lock.release()

@@ -8,53 +8,29 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
-from flowerbench import engine, model, placement
+from flowerbench import assembly, engine, model, placement
 from flowerbench._torchvision import torchvision
 from flowerbench.data import augment, images, sources, split
-from flowerbench.data.batches import Batches
 from flowerbench.errors import RunError, UsageError
+from flowerbench.history import row_of
 
 transforms = torchvision.transforms
 
 
 class Setting:
-    """All that `fit` takes, built from a config as train.py builds it."""
+    """What a config is assembled to, as train.py has it."""
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg
-        self.photos = sources.load(cfg.data)
-        self.parts = split.split(self.photos, cfg.data)
-        torch.manual_seed(augment.model_seed(cfg.seed, 0))
-        self.network = model.build(cfg.model, len(self.photos.classes), cfg.image_size)
-        self.placement = placement.place(self.network, torch.device("cpu"), cfg.precision, cfg.compile)
-        self.optimizer = instantiate(cfg.optim, list(self.network.parameters()))
-        self.scheduler = instantiate(cfg.schedule, self.optimizer)
-        self.batches = Batches(
-            self.photos,
-            cfg.data,
-            image_size=cfg.image_size,
-            batch_size=cfg.batch_size,
-            eval_batch_size=cfg.eval_batch_size or 16,
-            seed=cfg.seed,
-        )
+        self.made = assembly.assemble(cfg)
+        self.photos, self.parts, self.batches = self.made.photos, self.made.parts, self.made.stream
+        self.network, self.placement = self.made.network, self.made.placement
 
-    def fit(self, **more):
-        return list(
-            engine.fit(
-                self.network,
-                self.optimizer,
-                self.scheduler,
-                self.batches,
-                self.parts,
-                self.placement,
-                self.cfg,
-                **more,
-            )
-        )
+    def fit(self, on_batch=lambda *step: None, **more):
+        return list(self.made.epochs(self.cfg, on_batch, **more))
 
 
 @pytest.fixture
@@ -158,7 +134,7 @@ def test_evaluation_changes_nothing(setting):
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adamw"])
-@pytest.mark.parametrize("schedule", ["step", "constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["step", "onecycle"])
 def test_it_learns_what_is_easy(setting, optim, schedule):
     ours = setting(f"optim={optim}", f"schedule={schedule}", "optim.lr=0.01", "epochs=8", "data.augmentation=null")
     epochs = ours.fit()
@@ -171,6 +147,20 @@ def test_a_schedule_that_watches_the_validation_loss_is_fed_it(setting):
     plateau += "threshold_mode: abs, threshold: 99}"
     ours = setting("~schedule", f"+{plateau}", "epochs=4", "optim.lr=0.01")
     assert [epoch.lr for epoch in ours.fit()] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+def test_a_run_ends_when_it_has_not_been_better_for_a_while(setting):
+    worse_and_worse = setting("epochs=9", "optim.lr=1e-9", "patience=2", "data.augmentation=null", "seed=3")
+    losses = setting("epochs=9", "optim.lr=0.01", "patience=2", "best_by=loss", "schedule=constant")
+    assert len(worse_and_worse.fit()) == 3, "its first epoch was the best"
+    history = [row_of(epoch) for epoch in losses.fit()]
+    best = min(history, key=lambda row: row["val_loss"])
+    assert len(history) == min(best["epoch"] + 2, 9)
+
+
+def test_a_run_that_had_no_patience_left_trains_no_more(setting):
+    done = [row_of(epoch) for epoch in setting("epochs=3", "optim.lr=1e-9").fit()]
+    assert setting("epochs=9", "patience=1").fit(done=done) == []
 
 
 def test_bf16_stays_near_fp32(setting):

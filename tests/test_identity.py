@@ -50,7 +50,7 @@ def test_flat_keys_are_dotted_and_resolved(compose_config):
         "schedule=cosine",
         "data.validation=augmented",
         "data.augmentation.rotation=10",
-        "+optim.nesterov=true",
+        "optim.nesterov=true",
     ],
 )
 def test_what_changes_the_numbers_changes_the_identity(compose_config, override):

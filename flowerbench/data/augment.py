@@ -27,7 +27,7 @@ COLUMNS = 9 + 2 * _CROP_TRIES
 
 _JITTER_ORDERS = np.array(list(itertools.permutations(range(3))))
 # Keeps the random numbers of different uses apart.
-_AUGMENTATION, _ORDER_OF_PHOTOS, _MODEL = range(3)
+_AUGMENTATION, _ORDER_OF_PHOTOS, _MODEL, _STRONGER = range(4)
 
 
 def generator(use: int, seed: int, epoch: int, *more: int) -> np.random.Generator:
@@ -38,6 +38,11 @@ def generator(use: int, seed: int, epoch: int, *more: int) -> np.random.Generato
 def table(seed: int, epoch: int, photos: int) -> NDArray[np.float64]:
     """The epoch's random numbers, shape (photos, COLUMNS): row i belongs to photo i, in whatever order it comes."""
     return generator(_AUGMENTATION, seed, epoch).random((photos, COLUMNS))
+
+
+def more(seed: int, epoch: int, photos: int, columns: int) -> NDArray[np.float64]:
+    """Further random numbers of the epoch, shape (photos, columns): the table stays what it is without them."""
+    return generator(_STRONGER, seed, epoch).random((photos, columns))
 
 
 def order(seed: int, epoch: int, photos: int) -> NDArray[np.int64]:

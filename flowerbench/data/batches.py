@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from flowerbench import cache, distributed
 from flowerbench.config import Augmentation, Data
-from flowerbench.data import augment, decoded, warp
+from flowerbench.data import augment, decoded, stronger, warp
 from flowerbench.data.files import Files, Loaded
 from flowerbench.data.sizes import Sizes
 from flowerbench.data.sources import Photos
@@ -52,7 +53,14 @@ class Batches:
         self._mean, self._std = (
             torch.tensor(list(values), device=self._device).view(1, 3, 1, 1) for values in (cfg.mean, cfg.std)
         )
+        self._inputs: Tensor | None = None
         self._source = _source(photos, cfg, image_size, self._device, start_method)
+
+    def prepared(self, inputs: Tensor) -> Batches:
+        """The same batches of `inputs`, one for each photo, instead of its pixels."""
+        other = copy.copy(self)
+        other._inputs = inputs
+        return other
 
     def train(self, epoch: int, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The epoch's training batches, shuffled and augmented.
@@ -70,23 +78,34 @@ class Batches:
         return self._run(_chunks(distributed.own(indices), self._eval_batch_size), epoch, self._augments_validation)
 
     def _run(self, chunks: list[list[int]], epoch: int, is_augmented: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._inputs is not None:
+            yield from ((self._inputs[chunk], self._labels[chunk]) for chunk in chunks)
+            return
         rows = augment.table(self._seed, epoch, self._total) if is_augmented else None
+        draws = None
+        if is_augmented and stronger.is_asked_for(self._augmentation):
+            draws = augment.more(self._seed, epoch, self._total, stronger.COLUMNS)
         loaded = iter(self._source.batches([chunk for chunk in chunks if chunk], is_clean=rows is None))
         for chunk in chunks:
             batch = next(loaded) if chunk else []
-            yield self._images(batch, None if rows is None else rows[chunk]), self._labels[chunk]
+            of_batch = (None if rows is None else rows[chunk], None if draws is None else draws[chunk])
+            yield self._images(batch, *of_batch), self._labels[chunk]
 
-    def _images(self, loaded: Sequence[Loaded], rows: augment.Rows | None) -> Tensor:
+    def _images(self, loaded: Sequence[Loaded], rows: augment.Rows | None, draws: augment.Rows | None) -> Tensor:
         if not loaded:
             return torch.empty((0, 3, self._image_size, self._image_size), device=self._device)
         photos = [pixels for pixels, _ in loaded]
+        spec = cast(Augmentation, self._augmentation)
         if rows is None:
             squares = torch.stack(photos).to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
         else:
             sizes = np.array([size for _, size in loaded])
-            changes = augment.changes(sizes, rows, cast(Augmentation, self._augmentation))
+            changes = augment.changes(sizes, rows, spec)
             squares = warp.augmented(photos, changes, self._image_size, self._device)
-        return squares.div_(255).sub_(self._mean).div_(self._std)  # in torchvision's order, which its digits depend on
+        if draws is not None and spec.trivial_augment:
+            stronger.recoloured(squares, draws)
+        images = squares.div_(255).sub_(self._mean).div_(self._std)  # in torchvision's order: its digits depend on it
+        return images if draws is None else stronger.erased(images, draws, spec.random_erasing)
 
 
 def _chunks(indices: Sequence[int], size: int) -> list[list[int]]:

@@ -60,7 +60,7 @@ def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> 
 
     A run that did not finish may have stopped between an epoch and the summary of it: there the history counts.
     """
-    best, total = best_row(history), summary.get("val_total")
+    best, total = best_row(history, summary.get("best_by") or "accuracy"), summary.get("val_total")
     found = {
         "status": status,
         "best_epoch": summary.get("best_epoch"),

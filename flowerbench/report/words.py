@@ -89,10 +89,12 @@ def counted(number: int, noun: str) -> str:
 def outcome(run: pd.Series[Any]) -> str:
     """How a run ended or how far it came: `FINISHED`, `FAILED: reason`, `MISSING`, `RUNNING (7 of 20 epochs)`."""
     word = str(run["status"])
+    planned, done = run.get("epochs"), int(run["epochs_done"])
     if word == "FINISHED":
         reason = run["reason"] or ("its accuracy is not known" if pd.isna(run["best_accuracy"]) else None)
+        if not reason and not is_unset(planned) and planned is not None and 0 < done < int(planned):
+            return f"{word} early ({done} of {planned} epochs)"
         return f"{word}, but {reason}" if reason else word
-    planned, done = run.get("epochs"), int(run["epochs_done"])
     # That a run was stopped or pruned, its status says already.
     reason = f": {run['reason']}" if run["reason"] and run["reason"] != STOPPED and word != "PRUNED" else ""
     if done == 0:
