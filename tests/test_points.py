@@ -53,7 +53,7 @@ def test_a_cross_validation_is_a_point_for_every_fold(plan, tmp_path):
     assert varying == ["batch_size", "seed", "data.fold"]
     found = [(p.config.batch_size, p.config.seed, p.config.data.fold) for p in planned]
     assert found == [(b, s, f) for b in (16, 32) for s in (0, 1) for f in range(3)]
-    assert planned[4].folder == "batch_size-16_seed-1_data.fold-1"
+    assert planned[4].folder == "batch_size-16_data.fold-1_seed-1"
     assert [p.config.data.fold for p in plan("data/protocol=kfold", "data.fold=3", "seed=1")[1]] == [3]
     assert [p.config.data.fold for p in plan("data/protocol=kfold", "data.fold=1,4")[1]] == [1, 4]
     (tmp_path / "p.yaml").write_text("- {data/protocol: kfold, data.folds: 2}\n- {data/protocol: clean}\n")

@@ -64,3 +64,9 @@ def test_what_the_protocols_set(compose_config):
 def test_what_cannot_be_meant_is_refused(compose_config, overrides, told):
     with pytest.raises(UsageError, match=told):
         checks.check(compose_config(*overrides))
+
+
+def test_drawn_flowers_look_alike_and_are_no_copies(compose_config):
+    assert compose_config("data=synthetic").data.near_distance is None
+    assert compose_config("data=synthetic", "data/protocol=kfold").data.near_distance is None
+    assert compose_config("data=flowers", "data/protocol=holdout").data.near_distance is not None
