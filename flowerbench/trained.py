@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from omegaconf import OmegaConf
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from flowerbench import checkpoint as checkpoints
 from flowerbench import model, summaries
-from flowerbench.config import Data, Model
+from flowerbench.config import Model
 from flowerbench.data.sizes import Sizes
 from flowerbench.errors import UsageError, one_line
 from flowerbench.placement import Placement, pick_device, place
+
+Group = TypeVar("Group")
 
 _OF_A_RUN = ("best.pt", "summary.json", "history.csv", ".hydra")
 _OTHER_VERSION = "it was written by another version of flowerbench, or by something else"
@@ -35,11 +37,6 @@ class Trained:
     image_size: int
     device: torch.device
     epoch: int
-
-    @property
-    def data(self) -> Data:
-        """The group `data` of its config; the keys that say how photos are carried about have no value."""
-        return cast(Data, _group(self.config, "data", Data))
 
     def square(self, image: Image.Image) -> Tensor:
         """A photo as clean validation sees it, resized and its centre cut out: uint8 (size, size, 3), on the CPU."""
@@ -85,7 +82,7 @@ def load(folder: Path, device: str = "auto", checkpoint: str = "best.pt") -> Tra
     state = _state(folder, checkpoint)
     try:
         config, classes, tensors, epoch = (state[key] for key in ("config", "classes", "model", "epoch"))
-        asked = _group(config, "model", Model)
+        asked = group(config, "model", Model)
         weights, asked.weights = asked.weights, None
         network = model.build(asked, len(classes), config["image_size"])
         # The weights that training began with decided how these two families scale their input.
@@ -130,9 +127,8 @@ def _best(sweep: Path) -> Path:
     return max(finished, key=lambda folder: float(finished[folder]["best_val_accuracy"]))
 
 
-def _group(config: Mapping[str, Any], name: str, kind: type) -> Any:
-    """A group of a flat config, as the schema has it."""
-    group = OmegaConf.structured(kind)
+def group(config: Mapping[str, Any], name: str, kind: type[Group]) -> Group:
+    """A group of a flat config, typed by the schema; keys that a checkpoint does not hold have no value."""
     nested: dict[str, Any] = {}
     for key, value in config.items():
         first, *others = key.split(".")
@@ -143,4 +139,4 @@ def _group(config: Mapping[str, Any], name: str, kind: type) -> Any:
         for part in within:
             node = node.setdefault(part, {})
         node[last] = value
-    return OmegaConf.merge(group, nested)
+    return cast(Group, OmegaConf.merge(OmegaConf.structured(kind), nested))
