@@ -115,7 +115,7 @@ def _photos(asked: Sequence[str]) -> tuple[Iterable[tuple[str, Path]], int | Non
         if not path.is_dir():
             files.append(path)
             continue
-        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
         shown = [file for file in below if not any(part.startswith(".") for part in file.relative_to(path).parts)]
         if not shown:
             raise UsageError(f"{path} holds no photos ({', '.join(sorted(SUFFIXES))})")
