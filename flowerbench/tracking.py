@@ -52,7 +52,7 @@ def run(
         if tracking.system_metrics:
             tracker.measure()
         yield tracker
-        tracker.end("FINISHED")
+        tracker.end("FINISHED", has_model=tracking.log_model)
     except Pruned as error:
         tracker.end("KILLED", one_line(error))
         raise
