@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -139,7 +140,7 @@ def _run_id(box: Outbox, folder: Path) -> str:
 
 
 def _serve(model: str) -> str:
-    return f"mlflow models serve -m {model} --env-manager local -h 127.0.0.1 -p 5001"
+    return f"mlflow models serve -m {shlex.quote(model)} --env-manager local -h 127.0.0.1 -p 5001"
 
 
 if __name__ == "__main__":

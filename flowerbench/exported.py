@@ -124,7 +124,7 @@ def to_torchscript(trained: Trained, to: Path, pixels: Tensor) -> float:
     def packed(module: nn.Module, example: Tensor) -> bytes:
         buffer, told = io.BytesIO(), {"about.json": json.dumps(about(trained), ensure_ascii=False)}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")
             torch.jit.save(torch.jit.trace(module, example), buffer, _extra_files=told)  # type: ignore[no-untyped-call]
         return buffer.getvalue()
 

@@ -125,9 +125,9 @@ def made(compose_config: Callable[..., Any], folder: Path, *overrides: str) -> T
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "densenet121", "swin_t", "vit_b_32", "inception_v3"])
+@pytest.mark.parametrize("name", ["resnet18", "swin_t"])
 def test_other_families_can_be_exported(compose_config: Callable[..., Any], tmp_path: Path, name: str):
-    found = made(compose_config, tmp_path, f"model.name={name}", f"image_size={96 if 'inception' in name else 64}")
+    found = made(compose_config, tmp_path, f"model.name={name}", "image_size=64")
     pixels, _ = exported.squares(found)
     assert exported.to_onnx(found, tmp_path / "model.onnx", pixels[:5]) < 1e-4
     assert exported.to_torchscript(found, tmp_path / "model.torchscript", pixels[:5]) < 1e-4

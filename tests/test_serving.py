@@ -96,14 +96,12 @@ def answer_as_predict_does(home: Path, serve: list[str], expected: dict[str, Any
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    # From elsewhere, so that the package is the one that the model carries.
+    # The package that is installed cannot be used: the model carries its own.
     elsewhere = home / "elsewhere"
-    elsewhere.mkdir()
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    environment.pop("PYTHONPATH", None)
+    (elsewhere / "flowerbench").mkdir(parents=True)
+    (elsewhere / "flowerbench" / "__init__.py").write_text("raise ImportError('not the one of the model')")
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = os.environ | store | {"PYTHONPATH": str(elsewhere)}
     with (home / "serve.log").open("wb") as log:
         command = [sys.executable, "-m", *serve[:-1], port]
         # MLflow starts its server by the names of programs.
