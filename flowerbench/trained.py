@@ -87,7 +87,7 @@ def load(folder: Path, device: str = "auto", checkpoint: str = "best.pt") -> Tra
         network = model.build(asked, len(classes), config["image_size"])
         # The weights that training began with decided how these two families scale their input.
         if hasattr(network, "transform_input") and "transform_input" not in asked.kwargs:
-            network.transform_input = weights is not None
+            network.transform_input = weights is not None  # type: ignore[assignment]
         network.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError, OmegaConfBaseException) as error:
         raise UsageError(f"{folder / checkpoint} cannot be used ({one_line(error)[:200]}): {_OTHER_VERSION}") from error

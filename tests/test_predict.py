@@ -158,6 +158,7 @@ def test_only_a_few_batches_are_decoded_ahead(trained_run: Path, photos: Path):
     stream.close()
 
 
+@pytest.mark.long
 def test_lines_come_as_they_are_known_and_a_reader_may_leave(
     flowerbench: Callable[..., subprocess.CompletedProcess[str]], trained_run: Path, photos: Path, tmp_path: Path
 ):
@@ -179,4 +180,4 @@ def test_explanations_are_written_and_named(
     assert (code, told) == (0, "")
     files = [Path(json.loads(line)["explanation"]) for line in lines]
     assert files == sorted((tmp_path / "why").iterdir())
-    assert {Image.open(file).size for file in files} == {(32, 32)}
+    assert {Image.open(file).size for file in files} == {(2 * 224 + 4, 224)}

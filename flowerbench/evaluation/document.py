@@ -149,10 +149,9 @@ def _calibration(measures: Measures) -> Table:
 
 
 def _worst(part: Evaluated) -> Table:
-    rows = [
-        [row.photo, row.label, percent(row.p_label), row.prediction, percent(row.p_prediction)]
-        for row in part.worst.head(_LISTED).itertuples()
-    ]
+    worst = part.worst.head(_LISTED)
+    shown = worst.assign(p_label=worst["p_label"].map(percent), p_prediction=worst["p_prediction"].map(percent))
+    rows = shown[["photo", "label", "p_label", "prediction", "p_prediction"]].astype(str).to_numpy().tolist()
     return Table(["Photo", "Class", "Its probability", "Taken for", "Probability"], rows)
 
 
