@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -137,6 +138,8 @@ def test_flips_are_the_mean_over_the_mirror_image(trained_run: Path, photos: Pat
     plain, mirrored = answer(file), answer(tmp_path / "mirrored.png")
     assert abs(plain - mirrored).max() > 1e-4
     assert answer(file, flips=True) == pytest.approx((plain + mirrored) / 2, abs=1e-6)
+    run = dataclasses.replace(run, config={**run.config, "eval_flips": True})
+    assert answer(file) == pytest.approx((plain + mirrored) / 2, abs=1e-6), "as its validation did"
 
 
 def test_only_a_few_batches_are_decoded_ahead(trained_run: Path, photos: Path):

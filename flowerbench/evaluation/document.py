@@ -112,7 +112,8 @@ def _notes(trained: Trained, part: Evaluated, flips: bool) -> list[str]:
     if judged.kind == OTHER:
         told.append("All photos of the folder were judged; whether some of them are also in training is not known.")
     if flips:
-        told.append("Probabilities are the mean over each photo and its mirror image, which training did not do.")
+        as_then = "as in its validation" if trained.flips else "unlike in its validation"
+        told.append(f"Probabilities are the mean over each photo and its mirror image, {as_then}.")
     return told
 
 
