@@ -48,7 +48,7 @@ def stream(
 ) -> Iterator[list[Answer[Name]]]:
     """The answers to photos, named files, in their order and in batches of so many; what cannot be read is among them.
 
-    With `flips` the probabilities are the mean over a photo and its mirror image.
+    `flips` are those of `Trained.probabilities`.
     """
     for batch in _decoded(partial(_square, trained), photos, size):
         seen = [square for _, square, _ in batch if square is not None]
@@ -91,9 +91,5 @@ def _decoded(
 
 
 def _probabilities(trained: Trained, squares: list[Tensor], flips: bool) -> NDArray[np.float32]:
-    seen = trained.normalised(squares)
-    found = trained.probabilities(seen)
-    if flips:
-        found = (found + trained.probabilities(seen.flip(3))) / 2
-    result: NDArray[np.float32] = found.cpu().numpy()
-    return result
+    found: NDArray[np.float32] = trained.probabilities(trained.normalised(squares), flips=flips).cpu().numpy()
+    return found

@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FOLDER", help="where to write it all (default: evaluation in the run's folder)"
     )
     parser.add_argument(
-        "--flips", action="store_true", help="take the mean of the probabilities over each photo and its mirror image"
+        "--flips",
+        action="store_true",
+        help="take the mean of the probabilities over each photo and its mirror image, as where its validation did",
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="photos at a time (default: as in validation)")
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
@@ -58,14 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from flowerbench.report.formats import markdown
 
         found = trained.load(trained.find(asked.run, asked.tracking_uri), asked.device)
+        flips = asked.flips or found.flips
         parts = [
-            judge(found, judged, batch_size=asked.batch_size, flips=asked.flips)
+            judge(found, judged, batch_size=asked.batch_size, flips=flips)
             for judged in photos.choose(found, asked.overrides)
         ]
-        blocks = document.blocks(found, parts, flips=asked.flips)
+        blocks = document.blocks(found, parts, flips=flips)
         out = asked.out or found.folder / "evaluation"
         try:
-            files.write(out, found, parts, blocks, flips=asked.flips)
+            files.write(out, found, parts, blocks, flips=flips)
         except OSError as error:
             raise UsageError(f"{out} cannot be written ({error.strerror}): name another folder with --out") from error
         with terminal.output():

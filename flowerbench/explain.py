@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from flowerbench.errors import UsageError
 from flowerbench.trained import Trained
 
-_STRENGTH = 0.5  # of the colours over the photo, where the class has most evidence
+# Pixels: of a picture's smaller side at least, and between the photo and its explanation.
+_SIDE, _GAP = 224, 4
+_STRENGTH = 0.7  # of the colours over the grey photo, where the class has most evidence
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,17 @@ class Explainer:
     trained: Trained
     layer: nn.Module
 
-    def overlays(self, squares: list[Tensor], classes: list[int]) -> list[Image.Image]:
-        """The squares, each with the places in colour that speak for its class: the warmer, the more."""
+    def pictures(self, squares: list[Tensor], classes: list[int]) -> list[Image.Image]:
+        """Each square beside itself in grey, the places that speak for its class in colour: the warmer, the more."""
         from captum.attr import LayerAttribution, LayerGradCam
 
         images = self.trained.normalised(squares).requires_grad_()
         found: Any = LayerGradCam(self.trained.network, self.layer).attribute(
             images, target=torch.tensor(classes, device=images.device), relu_attributions=True
         )
-        size = self.trained.image_size
+        size = max(self.trained.image_size, _SIDE)
         maps = LayerAttribution.interpolate(found.detach(), (size, size), "bilinear")[:, 0].cpu().numpy()
-        return [_overlay(square.numpy(), evidence) for square, evidence in zip(squares, maps, strict=True)]
+        return [_picture(square.numpy(), evidence) for square, evidence in zip(squares, maps, strict=True)]
 
 
 def explainer(trained: Trained) -> Explainer:
@@ -76,11 +78,16 @@ def _last_map(trained: Trained) -> nn.Module | None:
     return [module for module, is_map in later if is_map and any(inner is last for inner in module.modules())][-1]
 
 
-def _overlay(square: NDArray[np.uint8], evidence: NDArray[np.float32]) -> Image.Image:
+def _picture(square: NDArray[np.uint8], evidence: NDArray[np.float32]) -> Image.Image:
     from matplotlib import colormaps
 
+    photo = Image.fromarray(square).resize(evidence.shape, Image.Resampling.BICUBIC)
     most = float(evidence.max())
     share = evidence / most if most > 0 else evidence
     colours = 255 * colormaps["turbo"](share)[..., :3]
     strength = _STRENGTH * share[..., None]
-    return Image.fromarray(((1 - strength) * square + strength * colours).round().astype(np.uint8))
+    shown = (1 - strength) * np.asarray(photo.convert("L"))[..., None] + strength * colours
+    picture = Image.new("RGB", (2 * photo.width + _GAP, photo.height), "white")
+    picture.paste(photo)
+    picture.paste(Image.fromarray(shown.round().astype(np.uint8)), (photo.width + _GAP, 0))
+    return picture

@@ -84,7 +84,7 @@ def _of(client: MlflowClient, run: Run) -> Path:
             return candidate
     logged = {file.path for file in client.list_artifacts(run_id)} & {"best.pt", "summary.json"}
     if "best.pt" in logged:
-        home = cache.folder() / "mlflow" / run_id
+        home: Path = cache.folder() / "mlflow" / run_id
         home.mkdir(parents=True, exist_ok=True)
         for name in logged:
             client.download_artifacts(run_id, name, str(home))

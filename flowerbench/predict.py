@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--explain",
         type=Path,
         metavar="DIR",
-        help="also write each photo there with the places in colour that speak for its likeliest class (Grad-CAM)",
+        help="also write a picture of each photo there: which places speak for its likeliest class (Grad-CAM)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
     parser.add_argument(
@@ -129,14 +129,14 @@ def _best(trained: Trained, answer: Answer[str], top: int) -> _Best:
 
 
 def _explained(explainer: Any, good: Sequence[Answer[str]], folder: Path, done: int) -> list[str]:
-    """The files of the photos in colour, numbered as the lines are: two folders may hold photos of one name."""
+    """The files of the pictures, numbered as the lines are: two folders may hold photos of one name."""
     likeliest = [int(answer.probabilities.argmax()) for answer in good]
     files = []
-    overlays = explainer.overlays([answer.square for answer in good], likeliest)
-    for number, (answer, overlay) in enumerate(zip(good, overlays, strict=True), start=done + 1):
+    pictures = explainer.pictures([answer.square for answer in good], likeliest)
+    for number, (answer, picture) in enumerate(zip(good, pictures, strict=True), start=done + 1):
         file = folder / f"{number:05}_{Path(answer.photo).stem}.png"
         try:
-            overlay.save(file)
+            picture.save(file)
         except OSError as error:
             raise UsageError(f"--explain {folder} cannot be written: {error.strerror or error}") from error
         files.append(str(file))

@@ -79,7 +79,7 @@ def start_sweep(tracking: Tracking, folder: Path, name: str, points: int, varyin
     if tracking.uri is None:
         return None
     about = {"flowerbench.kind": "sweep", "flowerbench.sweep": name, "flowerbench.points": points}
-    about["flowerbench.varying"] = ",".join(varying)
+    about |= {"flowerbench.varying": ",".join(varying), "flowerbench.folder": folder.absolute().as_posix()}
     title = f"{', '.join(varying)[:100]} ({name})" if varying else name
     box = _driven.get(folder.absolute()) or _owned(folder)
     sweep = Tracker(box, tracking.uri, [messages.start(tracking, title, about, None)])

@@ -50,12 +50,21 @@ class Trained:
         images = torch.stack(list(squares)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         return images.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
 
+    @property
+    def flips(self) -> bool:
+        """Whether its validation took the mean of the probabilities over each photo and its mirror image."""
+        return bool(self.config.get("eval_flips", False))
+
     @torch.inference_mode()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Those of the classes, float32 (n, classes), of normalised squares; in the precision of the training."""
+    def probabilities(self, images: Tensor, *, flips: bool = False) -> Tensor:
+        """Those of the classes, float32 (n, classes), of normalised squares; in the precision of the training.
+
+        With `flips`, or where its validation did so, the mean over each photo and its mirror image.
+        """
+        seen = [images, images.flip(3)] if flips or self.flips else [images]
         with Placement(self.device, self.config["precision"]).autocast():
-            logits = self.network(images)
-        return cast(Tensor, logits.float().softmax(1))
+            found = [self.network(one).float().softmax(1) for one in seen]
+        return torch.stack(found).mean(0)
 
 
 def find(run: str, tracking_uri: str | None = None) -> Path:
@@ -87,7 +96,7 @@ def load(folder: Path, device: str = "auto", checkpoint: str = "best.pt") -> Tra
         network = model.build(asked, len(classes), config["image_size"])
         # The weights that training began with decided how these two families scale their input.
         if hasattr(network, "transform_input") and "transform_input" not in asked.kwargs:
-            network.transform_input = weights is not None
+            network.transform_input = weights is not None  # type: ignore[assignment]
         network.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError, OmegaConfBaseException) as error:
         raise UsageError(f"{folder / checkpoint} cannot be used ({one_line(error)[:200]}): {_OTHER_VERSION}") from error

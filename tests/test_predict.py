@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -137,6 +138,8 @@ def test_flips_are_the_mean_over_the_mirror_image(trained_run: Path, photos: Pat
     plain, mirrored = answer(file), answer(tmp_path / "mirrored.png")
     assert abs(plain - mirrored).max() > 1e-4
     assert answer(file, flips=True) == pytest.approx((plain + mirrored) / 2, abs=1e-6)
+    run = dataclasses.replace(run, config={**run.config, "eval_flips": True})
+    assert answer(file) == pytest.approx((plain + mirrored) / 2, abs=1e-6), "as its validation did"
 
 
 def test_only_a_few_batches_are_decoded_ahead(trained_run: Path, photos: Path):
@@ -158,6 +161,7 @@ def test_only_a_few_batches_are_decoded_ahead(trained_run: Path, photos: Path):
     stream.close()
 
 
+@pytest.mark.long
 def test_lines_come_as_they_are_known_and_a_reader_may_leave(
     flowerbench: Callable[..., subprocess.CompletedProcess[str]], trained_run: Path, photos: Path, tmp_path: Path
 ):
@@ -179,4 +183,4 @@ def test_explanations_are_written_and_named(
     assert (code, told) == (0, "")
     files = [Path(json.loads(line)["explanation"]) for line in lines]
     assert files == sorted((tmp_path / "why").iterdir())
-    assert {Image.open(file).size for file in files} == {(32, 32)}
+    assert {Image.open(file).size for file in files} == {(2 * 224 + 4, 224)}

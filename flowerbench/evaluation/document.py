@@ -112,7 +112,8 @@ def _notes(trained: Trained, part: Evaluated, flips: bool) -> list[str]:
     if judged.kind == OTHER:
         told.append("All photos of the folder were judged; whether some of them are also in training is not known.")
     if flips:
-        told.append("Probabilities are the mean over each photo and its mirror image, which training did not do.")
+        as_then = "as in its validation" if trained.flips else "unlike in its validation"
+        told.append(f"Probabilities are the mean over each photo and its mirror image, {as_then}.")
     return told
 
 
@@ -149,10 +150,9 @@ def _calibration(measures: Measures) -> Table:
 
 
 def _worst(part: Evaluated) -> Table:
-    rows = [
-        [row.photo, row.label, percent(row.p_label), row.prediction, percent(row.p_prediction)]
-        for row in part.worst.head(_LISTED).itertuples()
-    ]
+    worst = part.worst.head(_LISTED)
+    shown = worst.assign(p_label=worst["p_label"].map(percent), p_prediction=worst["p_prediction"].map(percent))
+    rows = shown[["photo", "label", "p_label", "prediction", "p_prediction"]].astype(str).to_numpy().tolist()
     return Table(["Photo", "Class", "Its probability", "Taken for", "Probability"], rows)
 
 

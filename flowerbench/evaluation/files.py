@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def write(folder: Path, trained: Trained, parts: Sequence[Evaluated], blocks: Se
             atomic.write_text(figures / f"{block.name}.svg", svgs[block.name])
             png = io.BytesIO()
             drawn.savefig(png, format="png", dpi=_DPI)
-            atomic.write(figures / f"{block.name}.png", lambda file, png=png: file.write_bytes(png.getbuffer()))
+            atomic.write(figures / f"{block.name}.png", partial(Path.write_bytes, data=png.getvalue()))
     shown = with_figures(blocks, svgs)
     atomic.write_text(folder / "evaluation.md", markdown.render(shown, "figures"))
     atomic.write_text(folder / "evaluation.html", html.render(shown, svgs))

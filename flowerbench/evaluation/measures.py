@@ -28,7 +28,8 @@ class Measures:
     @cached_property
     def predictions(self) -> NDArray[np.int64]:
         """The likeliest class of each photo."""
-        return self.probabilities.argmax(1)
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(1)
+        return likeliest
 
     @property
     def total(self) -> int:
@@ -51,12 +52,14 @@ class Measures:
     def losses(self) -> NDArray[np.float64]:
         """The cross-entropy of each photo."""
         of_label = self.probabilities[np.arange(self.total), self.labels].astype(np.float64)
-        return -np.log(np.maximum(of_label, np.finfo(np.float32).tiny))
+        losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float32).tiny))
+        return losses
 
     @cached_property
     def confidences(self) -> NDArray[np.float64]:
         """The probability of each photo's likeliest class."""
-        return self.probabilities.max(1).astype(np.float64)
+        likeliest: NDArray[np.float64] = self.probabilities.max(1).astype(np.float64)
+        return likeliest
 
     @cached_property
     def per_class(self) -> pd.DataFrame:

@@ -78,8 +78,8 @@ def _own(trained: Trained, photos: Photos, parts: split.Split, known: Mapping[st
 
 
 def _judged(kind: str, photos: Photos, indices: Sequence[int], expected: float | None = None) -> Judged:
-    paths, labels = (tuple(values[index] for index in indices) for values in (photos.paths, photos.labels))
-    return Judged(kind, photos.root, paths, labels, expected)
+    paths = tuple(photos.paths[index] for index in indices)
+    return Judged(kind, photos.root, paths, tuple(photos.labels[index] for index in indices), expected)
 
 
 def _other(trained: Trained, photos: Photos) -> Judged:

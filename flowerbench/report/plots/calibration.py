@@ -38,7 +38,8 @@ def reliability(bins: pd.DataFrame) -> Figure:
     square.plot([0, 100], [0, 100], color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
     square.vlines(confidence, low, high, color=style.BLUE, linewidth=1.4)
     square.plot(confidence, accuracy, "o", color=style.BLUE, markersize=6)
-    style.note(square, "as sure as right", (0, 0), (24, 6), fontsize=style.SMALL, color=style.GREY, rotation=45)
+    style.note(square, "not as sure as right", (0, 1), (6, -6), "axes fraction", va="top", color=style.GREY)
+    style.note(square, "too sure", (1, 0), (-6, 6), "axes fraction", ha="right", color=style.GREY)
     square.set_ylabel("right answers (%)")
     square.set_ylim(-2, 102)
 
