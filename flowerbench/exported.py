@@ -31,20 +31,26 @@ Shares = NDArray[np.float32]
 
 
 class Classifier(nn.Module):
-    """All from pixels to probabilities: uint8 (n, size, size, 3), RGB as image libraries have it, to (n, classes)."""
+    """All from pixels to probabilities: uint8 (n, size, size, 3), RGB as image libraries have it, to (n, classes).
+
+    Where the validation of the training looked at mirror images too, so does this.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()
-        self.network = trained.network
+        self.network, self.flips = trained.network, trained.flips
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(trained.config[f"data.{name}"]).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         images = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        return cast(Tensor, self.network(images).softmax(1))
+        found = self.network(images).softmax(1)
+        if self.flips:
+            found = (found + self.network(images.flip(3)).softmax(1)) / 2
+        return cast(Tensor, found)
 
 
 def about(trained: Trained) -> dict[str, str]:
@@ -57,6 +63,7 @@ def about(trained: Trained) -> dict[str, str]:
         "resize": round(size / config["data.center_crop"]),
         "mean": list(config["data.mean"]),
         "std": list(config["data.std"]),
+        "flips": trained.flips,
         "kwargs": kwargs,
         "epoch": trained.epoch,
     }

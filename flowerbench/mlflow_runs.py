@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def folder(run: str, tracking_uri: str | None = None) -> Path:
     if len(found) > 1:
         ids = ", ".join(one.info.run_id for one in found[:_SAME_NAME])
         raise UsageError(f"several runs in MLflow at {where} are called {run}: name one by its id ({ids})")
-    return _of(client, found[0])
+    return _of(client, uri, found[0])
 
 
 def _runs(client: MlflowClient, run: str, is_id: bool) -> list[Run]:
@@ -76,23 +77,37 @@ def _runs(client: MlflowClient, run: str, is_id: bool) -> list[Run]:
     return list(named.values())
 
 
-def _of(client: MlflowClient, run: Run) -> Path:
+def _of(client: MlflowClient, uri: str, run: Run) -> Path:
     run_id = run.info.run_id
     noted = run.data.tags.get("flowerbench.folder")
     for candidate in (_here(run_id), Path(noted) if noted else None):
         if candidate is not None and candidate.is_dir():
             return candidate
+    home: Path = cache.folder() / "mlflow" / run_id
     logged = {file.path for file in client.list_artifacts(run_id)} & {"best.pt", "summary.json"}
-    if "best.pt" in logged:
-        home: Path = cache.folder() / "mlflow" / run_id
+    models = [client.get_logged_model(made.model_id) for made in (run.outputs.model_outputs if run.outputs else ())]
+    models = [model for model in models if model.status == "READY"]
+    if models or "best.pt" in logged:
         home.mkdir(parents=True, exist_ok=True)
         for name in logged:
             client.download_artifacts(run_id, name, str(home))
+        if "best.pt" not in logged:
+            latest = max(models, key=lambda model: model.creation_timestamp)
+            _fetch(latest.artifact_location, uri, home)
         return home
     told = f"{noted} is not on this machine" if noted else f"none below {' and '.join(_HOMES)} is its folder"
     raise UsageError(
         f"the model of the run {run.info.run_name} ({run_id}) is not here: {told}, and MLflow has no best.pt"
     )
+
+
+def _fetch(model: str, uri: str, to: Path) -> None:
+    """The checkpoint of a logged model, see mlflow_model."""
+    from mlflow import artifacts
+
+    with tempfile.TemporaryDirectory(dir=to) as place:
+        file = artifacts.download_artifacts(f"{model}/artifacts/best.pt", dst_path=place, tracking_uri=uri)
+        Path(file).replace(to / "best.pt")
 
 
 def _here(run_id: str) -> Path | None:

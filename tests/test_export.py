@@ -82,7 +82,13 @@ def test_onnx_answers_as_predict_does_for_batches_of_any_size(
     }
 
 
-def test_torchscript_answers_as_predict_does(run: Path, squares: torch.Tensor, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("flips", [False, True])
+def test_torchscript_answers_as_predict_does(
+    run: Path, squares: torch.Tensor, flips: bool, capsys: pytest.CaptureFixture[str]
+):
+    state = checkpoint.load(run / "best.pt")
+    state["config"]["eval_flips"] = flips
+    checkpoint.save(run / "best.pt", checkpoint.snapshot(state))
     said, code = answer(capsys, run, "--format", "torchscript")
     assert code == 0
     assert "deprecated" in said
@@ -90,7 +96,9 @@ def test_torchscript_answers_as_predict_does(run: Path, squares: torch.Tensor, c
     loaded = torch.jit.load(str(run / "model.torchscript"), _extra_files=told)
     for part in (slice(0, 1), slice(0, 5)):
         assert loaded(squares[part]).numpy() == pytest.approx(predicted(run, squares)[part], abs=1e-6)
-    assert json.loads(json.loads(told["about.json"])["mean"]) == [0.485, 0.456, 0.406]
+    about = json.loads(told["about.json"])
+    assert json.loads(about["mean"]) == [0.485, 0.456, 0.406]
+    assert json.loads(about["flips"]) == flips
 
 
 def test_safetensors_hold_the_very_weights(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

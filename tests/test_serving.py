@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from flowerbench import export, predict
+from flowerbench import export, predict, trained
 from tests.conftest import finish_together, start_train
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")]
@@ -90,6 +90,10 @@ def test_the_page(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     (serve,) = (shlex.split(command) for command in COMMANDS if command.startswith("mlflow models serve"))
     assert shlex.join(serve) in said["mlflow"]
     answer_as_predict_does(home, serve, expected)
+
+    best = (home / "multirun" / "mine" / "best.pt").read_bytes()
+    shutil.rmtree(home / "multirun")  # as on another machine
+    assert (trained.find(run_id, f"sqlite:///{home}/mlflow.db") / "best.pt").read_bytes() == best
 
 
 def answer_as_predict_does(home: Path, serve: list[str], expected: dict[str, Any]) -> None:
