@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from flowerbench import answers, evaluate, predict, trained
+from flowerbench.evaluation.photos import choose
 from tests.conftest import write_photos
 
 
@@ -48,20 +49,17 @@ def test_help_needs_no_heavy_library(command: str):
     assert "--tracking-uri" in done.stdout
 
 
-def test_predictions_are_those_of_evaluation(
-    trained_run: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    evaluate.main([str(trained_run), "--out", str(tmp_path), "--device", "cpu"])
-    with (tmp_path / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    capsys.readouterr()
-    paths = [str(photo_folder / row["photo"]) for row in rows]
+def test_predictions_are_those_of_evaluation(trained_run: Path, capsys: pytest.CaptureFixture[str]):
+    run = trained.load(trained_run, "cpu")
+    (judged,) = choose(run, [])
+    measures = evaluate.judge(run, judged).measures
+    paths = [str(judged.root / path) for path in judged.paths]
     lines, _, code = predicted(capsys, trained_run, *paths, "--format", "jsonl", "--batch-size", "3")
     assert code == 0
-    for line, row, path in zip(map(json.loads, lines), rows, paths, strict=True):
-        assert (line["photo"], line["prediction"]) == (path, row["prediction"])
-        for told in line["top"]:
-            assert told["probability"] == pytest.approx(float(row[f"p({told['class']})"]), abs=1e-6)
+    for line, expected, path in zip(map(json.loads, lines), measures.probabilities, paths, strict=True):
+        assert (line["photo"], line["prediction"]) == (path, run.classes[expected.argmax()])
+        found = {told["class"]: told["probability"] for told in line["top"]}
+        assert [found[name] for name in run.classes] == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_every_format_says_the_same(trained_run: Path, photos: Path, capsys: pytest.CaptureFixture[str]):

@@ -109,6 +109,8 @@ def _notes(trained: Trained, part: Evaluated, flips: bool) -> list[str]:
             "The model is that of the epoch which did best on these very photos, so the accuracy is a little too good; "
             "photos that nothing was chosen by say how good it is."
         )
+    if judged.kind == TEST:
+        told.append("The run chose nothing by these photos; to choose among runs by them would spoil that.")
     if judged.kind == OTHER:
         told.append("All photos of the folder were judged; whether some of them are also in training is not known.")
     if flips:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flowerbench import checkpoint, evaluate, summaries
+from flowerbench import checkpoint, evaluate, summaries, trained
+from flowerbench.evaluation.photos import choose
 from tests.conftest import write_photos
 from tests.report.helpers import cells
 
@@ -110,10 +111,11 @@ def test_another_folder_is_judged_whole_and_classes_go_by_their_names(
     swapped = tmp_path / "swapped"
     for name, given in (("ash", "cedar"), ("cedar", "ash"), ("beech", "beech")):
         shutil.copytree(other / name, swapped / given)
-    _, _, code = evaluated(capsys, trained_run, f"data.root={swapped}", "--out", str(tmp_path / "out"))
-    again = part(tmp_path / "out", "other")
-    assert again["confusion"][0] == found["confusion"][2]
-    assert again["confusion"][2] == found["confusion"][0]
+    run = trained.load(trained_run, "cpu")
+    (judged,) = choose(run, [f"data.root={swapped}"])
+    again = evaluate.judge(run, judged).measures.confusion.tolist()
+    assert again[0] == found["confusion"][2]
+    assert again[2] == found["confusion"][0]
 
 
 def test_other_classes_are_named(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -50,6 +50,7 @@ def test_a_sure_model_that_is_right_is_calibrated_and_one_that_is_wrong_is_not()
     assert measures([1, 0], [[1, 0], [0, 1]]).ece == 1
     half = measures([0, 1, 0, 1], [[0.75, 0.25]] * 4)
     assert half.ece == pytest.approx(0.25)
+    assert len(half.bins) == 15
     assert half.bins.loc[half.bins["photos"] > 0, ["photos", "correct", "confidence"]].to_numpy().tolist() == [
         [4, 2, 0.75]
     ]
