@@ -144,6 +144,7 @@ class Tracking:
     uri: str | None = _key()
     experiment: str = _key(_NAME)
     system_metrics: bool = _key(default=False)
+    log_model: bool = _key(default=False)
 
 
 @dataclass

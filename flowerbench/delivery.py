@@ -99,10 +99,14 @@ def _parent(box: Outbox, start: Message, uri: str) -> str | None:
 
 def _send(client: MlflowClient, box: Outbox, said: Message, uri: str) -> None:
     run_id = box.addressee
-    if said["do"] == "files":
+    if said["do"] in ("files", "model"):
         # A run that goes on will have others at its end.
-        if all(later["do"] not in ("reopened", "start") for later in box.waiting):
+        if any(later["do"] in ("reopened", "start") for later in box.waiting):
+            return
+        if said["do"] == "files":
             _send_files(client, run_id, box.folder, said["traceback"])
+        elif run_id is not None:
+            _send_model(client, run_id, box.folder, uri)
         return
     with mlflow_store.turn(uri):
         _SEND[said["do"]](client, run_id, said)
@@ -209,6 +213,17 @@ def _send_files(client: MlflowClient, run_id: str | None, folder: Path, trace: s
         client.log_text(run_id, without_password(text), "config.yaml")
     for name, figure in _figures(folder).items():
         client.log_figure(run_id, figure, name)
+
+
+def _send_model(client: MlflowClient, run_id: str, folder: Path, uri: str) -> None:
+    from flowerbench import checkpoint, mlflow_model
+
+    try:
+        classes = checkpoint.load(folder / "best.pt")["classes"]
+    except (OSError, ValueError, KeyError) as error:  # somebody has removed it since
+        log.warning("no model of %s for MLflow: %s", folder, mlflow_store.reason(error))
+        return
+    mlflow_model.log(client, uri, run_id, folder, classes)
 
 
 def _figures(folder: Path) -> dict[str, Any]:

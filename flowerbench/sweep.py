@@ -52,7 +52,8 @@ class Run:
     @property
     def tags(self) -> dict[str, str]:
         """What MLflow is to find the run by, however early it may fail, and its colour among those of the sweep."""
-        tags = {"flowerbench.name": self.name} | ({"flowerbench.sweep": self.sweep} if self.sweep else {})
+        tags = {"flowerbench.name": self.name, "flowerbench.folder": self.folder.as_posix()}
+        tags |= {"flowerbench.sweep": self.sweep} if self.sweep else {}
         return tags | ({} if self.number is None else {"mlflow.runColor": mlflow_pages.color(self.number)})
 
 

@@ -52,7 +52,7 @@ def _deliver(box: Outbox, uris: Sequence[str], away: dict[str, str]) -> Found:
     if not box.is_ended:
         _end(box, "KILLED", "its process was killed")
     waiting, store = len(box.waiting), box.about_run[0]["uri"]
-    uri = _with_password(box, uris)
+    uri = with_password(box, uris)
     trouble = away.get(store)
     if uri is None:
         trouble = f"set MLFLOW_TRACKING_URI to {store} with its password"
@@ -92,7 +92,7 @@ def _end(box: Outbox, status: str, reason: str) -> None:
     box.add(*(line | {"time": last} for line in said))
 
 
-def _with_password(box: Outbox, uris: Sequence[str]) -> str | None:
+def with_password(box: Outbox, uris: Sequence[str]) -> str | None:
     """The uri of a journal's store as it was given: among `uris`, in the environment or in the folder's config."""
     from omegaconf import OmegaConf
 

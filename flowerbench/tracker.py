@@ -124,15 +124,24 @@ class Tracker:
         values = {"accuracy": correct / total, "loss": loss, "correct": correct, "total": total}
         self._add("test", step=0, metrics={f"test/{name}": float(value) for name, value in values.items()})
 
-    def end(self, status: str, reason: str | None = None, trace: str | None = None, *, is_bug: bool = False) -> None:
-        """Send MLflow's word for the end, why in a note, then the files of the run folder and their figures."""
+    def end(
+        self,
+        status: str,
+        reason: str | None = None,
+        trace: str | None = None,
+        *,
+        is_bug: bool = False,
+        has_model: bool = False,
+    ) -> None:
+        """Send MLflow's word for the end, why in a note, then the files of the run folder, figures, and its model."""
         if self._box is None:
             return
         if self._machine:
             self._machine.stop()
             self._measured()
         note = mlflow_notes.of_run(self._box.about_run, self._box.folder, status, reason, trace if is_bug else None)
-        self._box.add(*messages.ending(note, status, reason, trace))
+        model = [message("model")] if has_model else []
+        self._box.add(*messages.ending(note, status, reason, trace), *model)
         self._deliver(_SECONDS if status == "KILLED" else math.inf)
 
     def release(self) -> None:

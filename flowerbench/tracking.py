@@ -52,7 +52,7 @@ def run(
         if tracking.system_metrics:
             tracker.measure()
         yield tracker
-        tracker.end("FINISHED")
+        tracker.end("FINISHED", has_model=tracking.log_model)
     except Pruned as error:
         tracker.end("KILLED", one_line(error))
         raise
@@ -79,7 +79,7 @@ def start_sweep(tracking: Tracking, folder: Path, name: str, points: int, varyin
     if tracking.uri is None:
         return None
     about = {"flowerbench.kind": "sweep", "flowerbench.sweep": name, "flowerbench.points": points}
-    about["flowerbench.varying"] = ",".join(varying)
+    about |= {"flowerbench.varying": ",".join(varying), "flowerbench.folder": folder.absolute().as_posix()}
     title = f"{', '.join(varying)[:100]} ({name})" if varying else name
     box = _driven.get(folder.absolute()) or _owned(folder)
     sweep = Tracker(box, tracking.uri, [messages.start(tracking, title, about, None)])

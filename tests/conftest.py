@@ -66,6 +66,15 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("photos"), {"ash": 20, "beech": 16, "cedar": 14})
 
 
+@pytest.fixture(scope="session")
+def trained_run(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run on `photo_folder`, validated clean; who changes it takes a copy."""
+    cwd = tmp_path_factory.mktemp("trained")
+    quick = ["model=tiny", "image_size=32", "batch_size=8", "epochs=3", "optim.lr=0.05", "tracking=none"]
+    finish_together([start_train(cwd, "data=folder", f"data.root={photo_folder}", *quick, "hydra.run.dir=run")])
+    return cwd / "run"
+
+
 def start_train(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a training command in `cwd` and leave it running."""
     return subprocess.Popen(

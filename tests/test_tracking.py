@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -427,3 +428,28 @@ def test_the_commit_is_tagged_where_there_is_one(tmp_path: Path, monkeypatch: py
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
     assert len(mlflow_store.source_tags()["mlflow.source.git.commit"]) == 40
+
+
+def test_the_model_follows_where_that_is_asked_for(store: Tracking, folder: Path, trained_run: Path):
+    store = replace(store, log_model=True)
+    (folder / "best.pt").write_bytes((trained_run / "best.pt").read_bytes())
+    for _ in range(2):  # gone on with, it has the same weights
+        with tracking.run(store, params={"epochs": 3}, name="x", folder=folder) as tracker:
+            tracker.log(epoch(1))
+            tracker.finish(epoch(1), 1, val_total=10)
+    run = fetched(store, tracker.run_id)
+    assert run.info.status == "FINISHED"
+    (output,) = run.outputs.model_outputs
+    logged = mlflow_store.client(store.uri).get_logged_model(output.model_id)
+    assert (logged.status, logged.source_run_id, logged.params) == ("READY", tracker.run_id, {"epochs": "3"})
+    assert {metric.key: metric.value for metric in logged.metrics}["best/val_accuracy"] == pytest.approx(0.1)
+    assert len(history(store, tracker.run_id, "best/val_accuracy")) == 1
+
+
+def test_a_model_that_is_gone_holds_nothing_up(store: Tracking, folder: Path, caplog: pytest.LogCaptureFixture):
+    with tracking.run(replace(store, log_model=True), params={}, name="x", folder=folder) as tracker:
+        tracker.log(epoch(1))
+    assert "no model of" in caplog.text
+    state = json.loads((folder / "mlflow.json").read_text())
+    assert state["acknowledged"] == len((folder / "mlflow.jsonl").read_text().splitlines())
+    assert fetched(store, tracker.run_id).info.status == "FINISHED"

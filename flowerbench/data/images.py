@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
-def read_rgb(path: Path) -> Image.Image:
+def read_rgb(path: Path | BinaryIO) -> Image.Image:
     """The photo upright (EXIF orientation applied) and in RGB; what is transparent becomes white.
 
     Raises OSError, SyntaxError or ValueError as Pillow does when the file cannot be read.

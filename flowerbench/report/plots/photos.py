@@ -1,9 +1,9 @@
-"""The photos that runs got wrong: which they are, and a sheet of them to look at."""
+"""The photos that models got wrong: which they are, and a sheet of them to look at."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,30 @@ def wrong_photos(mistakes: pd.DataFrame, root: Path) -> Figure | None:
     A photo that cannot be read is left out. None if none can: they are elsewhere.
     """
     rows = mistakes.head(_MOST)
+    rows = rows.assign(
+        remark=[f"wrong in {wrong} of {runs}" for wrong, runs in zip(rows["wrong"], rows["runs"], strict=True)]
+    )
+
+    def note(shown: int) -> str:
+        return f"{shown} of {len(mistakes)} photos that a run got wrong" if shown < len(mistakes) else ""
+
+    return _sheet(rows, root, note)
+
+
+def worst_photos(worst: pd.DataFrame, root: Path) -> Figure | None:
+    """A sheet of the first 24 photos of `worst`, below the folder `root`: what they are and were taken for.
+
+    Its rows are photos with the class names `label` and `prediction`, and the model's probabilities of these two,
+    `p_label` and `p_prediction`. A photo that cannot be read is left out. None if none can: they are elsewhere.
+    """
+    rows = worst.head(_MOST)
+    shares = zip(rows["p_label"], rows["p_prediction"], strict=True)
+    remarks = [" → ".join(style.percent(share) for share in pair) for pair in shares]
+    return _sheet(rows.assign(remark=remarks), root, lambda shown: "")
+
+
+def _sheet(rows: pd.DataFrame, root: Path, note: Callable[[int], str]) -> Figure | None:
+    """The photos that can be read, each above its label, its prediction and a `remark`, and a note on their number."""
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda photo: _thumbnail(root / photo), rows["photo"]))
     rows = rows[[image is not None for image in found]]
@@ -66,8 +90,8 @@ def wrong_photos(mistakes: pd.DataFrame, root: Path) -> Figure | None:
     across, down = min(len(thumbnails), _COLUMNS), math.ceil(len(thumbnails) / _COLUMNS)
     places = [(_GAP + i % _COLUMNS * pitch, _GAP + i // _COLUMNS * drop) for i in range(len(thumbnails))]
 
-    note = f"{len(rows)} of {len(mistakes)} photos that a run got wrong" if len(rows) < len(mistakes) else ""
-    width, height = _GAP + across * pitch, _GAP + down * drop + bool(note) * _LINE
+    below_all = note(len(rows))
+    width, height = _GAP + across * pitch, _GAP + down * drop + bool(below_all) * _LINE
     figure = style.new_figure(height / style.DPI, width / style.DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -76,12 +100,12 @@ def wrong_photos(mistakes: pd.DataFrame, root: Path) -> Figure | None:
     for image, place in zip(thumbnails, places, strict=True):
         sheet.paste(image, place)
     axes.imshow(np.asarray(sheet), extent=(0, width, height, 0), aspect="auto", interpolation="none")
-    for caption, wrong, runs, (x, y) in zip(captions, rows["wrong"], rows["runs"], places, strict=True):
+    for caption, remark, (x, y) in zip(captions, rows["remark"], places, strict=True):
         below = y + _SIDE + 3
         axes.text(x, below, caption, va="top", fontsize=style.SMALL, color=style.INK)
         below += _LINE * (caption.count("\n") + 1)
-        axes.text(x, below, f"wrong in {wrong} of {runs}", va="top", fontsize=style.SMALL, color=style.GREY)
-    axes.text(_GAP, height - 8, note, fontsize=style.SMALL, color=style.GREY)
+        axes.text(x, below, remark, va="top", fontsize=style.SMALL, color=style.GREY)
+    axes.text(_GAP, height - 8, below_all, fontsize=style.SMALL, color=style.GREY)
     return figure
 
 

@@ -105,3 +105,10 @@ def test_odd_names_fit_below_a_photo(root: Path, name: str):
     assert all(extent.width < 160 and extent.y0 > 0 for extent in extents)
     assert extents[0].y0 >= extents[1].y1 - 2
     assert plots.svg(figure).count("<image") == 1
+
+
+def test_the_worst_photos_have_their_probabilities(root: Path):
+    worst = mistakes(["red.png", "broken.jpg", "grey.png"]).assign(p_label=0.034, p_prediction=[0.9, 0.9, 0.5])
+    figure = plots.worst_photos(worst, root)
+    assert figure is not None
+    assert written(figure.axes[0]) == ["daisy → rose", "3.4 % → 90.0 %", "daisy → rose", "3.4 % → 50.0 %"]
