@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "val")
-_OTHER_PARTS = ("valid", "validation", "dev", "test")
+TEST = "test"
+_OTHER_PARTS = ("valid", "validation", "dev", TEST)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Photos:
     """The photos of a data set, sorted by class and path, so that a photo's index means the same everywhere.
 
     `labels[i]` is the index into `classes` of photo i, `digests[i]` the SHA-256 of its file, and `parts[i]` is
-    "train" or "val" where the folders say so, else None. `skipped` are the unreadable files left out.
+    "train", "val" or "test" where the folders say so, else None. `skipped` are the unreadable files left out.
     """
 
     root: Path
@@ -76,7 +77,7 @@ def load(cfg: Data) -> Photos:
     Raises UsageError when there are none, when a download fails, or when files are unreadable and
     `data.on_bad_image` is `error`.
     """
-    photos = _scan(_find_root(cfg))
+    photos = _scan(_find_root(cfg), with_test=False)
     if cfg.paper_photos:
         _compare_with_the_paper(photos, cfg)
     bad = set(images.unreadable(photos.root, photos.paths, photos.fingerprint))
@@ -87,6 +88,13 @@ def load(cfg: Data) -> Photos:
             "Mend or remove them, or leave them out with data.on_bad_image=skip"
         )
     return _without(photos, bad)
+
+
+def in_folder(root: Path) -> Photos:
+    """All photos in a folder, those of its `test/` too, be they readable or not. Raises UsageError without any."""
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder: name the one that holds one folder of photos per class")
+    return _scan(_below_single_folders(root.resolve()), with_test=True)
 
 
 def _find_root(cfg: Data) -> Path:
@@ -151,12 +159,13 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     return {folder.name: files for folder in folders if (files := _image_files(folder))}
 
 
-def _scan(root: Path) -> Photos:
+def _scan(root: Path, *, with_test: bool) -> Photos:
     given = all((root / part).is_dir() for part in PARTS)
     if not given and (root / "train").is_dir() and any((root / name).is_dir() for name in _OTHER_PARTS):
         raise UsageError(f"data.root={root} holds train/ but no val/: name the folder of validation photos val")
+    parts = (*PARTS, TEST) if with_test and (root / TEST).is_dir() else PARTS
     found: list[tuple[str, str, str | None, Path]] = []
-    for part in PARTS if given else (None,):
+    for part in parts if given else (None,):
         for name, files in _class_folders(root / part if part else root).items():
             found += [(name, file.relative_to(root).as_posix(), part, file) for file in files]
     classes = tuple(sorted({name for name, *_ in found}))
