@@ -68,6 +68,17 @@ def _as_list(value: Any) -> list[Any]:
 def _contradictions(cfg: DictConfig) -> Iterator[str]:
     if cfg.data.validation == "augmented" and cfg.data.augmentation is None:
         yield "data.validation=augmented is not allowed with data.augmentation=null: there is nothing to augment with"
+    data = cfg.data
+    if data.val_fraction + data.test_fraction >= 1:
+        yield f"data.val_fraction={data.val_fraction} and test_fraction={data.test_fraction} leave nothing to train on"
+    if data.folds is not None and data.test_fraction > 0:
+        yield f"data.folds={data.folds} is not allowed with data.test_fraction: use data/protocol=kfold or =holdout"
+    if data.folds is None and data.fold is not None:
+        yield f"data.fold={data.fold} needs data.folds: use data/protocol=kfold"
+    if data.folds is not None and data.fold is None:
+        yield f"data.folds={data.folds} is {data.folds} runs: add --multirun (of a grid), or name one with data.fold=0"
+    if data.folds is not None and data.fold is not None and data.fold >= data.folds:
+        yield f"data.fold={data.fold} is not allowed: a whole number from 0 to {data.folds - 1}, below data.folds"
     weights = cfg.model.weights
     if weights not in (None, "imagenet") and not Path(weights).expanduser().is_file():
         yield f"model.weights={weights} is not a file: name a state dict, imagenet or null"

@@ -131,8 +131,9 @@ def _send_data(client: MlflowClient, run_id: str | None, said: Message) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = []
-    for part, context in (("train", "training"), ("val", "validation")):
-        photos = said[part]
+    for part, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        if not (photos := said.get(part)):
+            continue
         profile = json.dumps({"num_rows": sum(photos.values()), "photos_per_class": photos})
         about = {"source_type": "local", "source": json.dumps({"name": said["name"]}), "profile": profile}
         dataset = Dataset(f"{said['name']}/{part}", digest=said["split"][:36], schema=_SCHEMA, **about)
@@ -179,6 +180,7 @@ _SEND: dict[str, Callable[[Any, str | None, Message], None]] = {
     "data": _send_data,
     "epoch": _send_metrics,
     "best": _send_metrics,
+    "test": _send_metrics,
     "system": _send_metrics,
     "note": _send_note,
     "reopened": _send_reopened,
@@ -192,7 +194,7 @@ def _send_files(client: MlflowClient, run_id: str | None, folder: Path, trace: s
 
     if trace is not None:
         client.log_text(run_id, trace, "traceback.txt")
-    for name in ("history.csv", "summary.json", "val_predictions.csv"):
+    for name in ("history.csv", "summary.json", "val_predictions.csv", "test_predictions.csv"):
         if (folder / name).is_file():
             client.log_artifact(run_id, str(folder / name))
     if (folder / "report").is_dir():

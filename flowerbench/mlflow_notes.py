@@ -22,7 +22,7 @@ def of_run(
 ) -> str:
     """The note of a run from its journal, in Markdown: its best accuracy, or why it ended before, and its folder."""
     best = _best(about_run)
-    lines = [best] if best else []
+    lines = [line for line in (best, _test(about_run)) if line]
     if status != "FINISHED":
         word = "Failed" if status == "FAILED" else "Stopped"
         why = f"{word}: {' '.join(reason.split())[:_REASON]}" if reason else word
@@ -44,9 +44,20 @@ def _best(about_run: Sequence[Message]) -> str | None:
     if totals := [sum(said["val"].values()) for said in about_run if said["do"] == "data"]:
         correct = round(best["val_accuracy"] * totals[-1])
         share, count = Decimal(correct) / totals[-1], f" ({correct}/{totals[-1]})"
-    # Rounded as in the report.
-    rounded = share.quantize(Decimal("0.0001"), ROUND_HALF_UP)
-    return f"Best accuracy {rounded}{count} in epoch {best['epoch']}."
+    return f"Best accuracy {_rounded(share)}{count} in epoch {best['epoch']}."
+
+
+def _test(about_run: Sequence[Message]) -> str | None:
+    told = [said["metrics"] for said in about_run if said["do"] == "test"]
+    if not told:
+        return None
+    correct, total = int(told[-1]["test/correct"]), int(told[-1]["test/total"])
+    return f"On the test photos it has {_rounded(Decimal(correct) / total)} ({correct}/{total})."
+
+
+def _rounded(share: Decimal) -> Decimal:
+    # As in the report.
+    return share.quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
 def fitting(text: str, rest: str) -> str:

@@ -1,11 +1,11 @@
-"""The points of a multirun, each composed and checked before any runs: a grid, a list from a file, repeats."""
+"""The points of a multirun, each composed and checked before any runs: a grid, a list from a file, repeats, folds."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from flowerbench import checks, identity
 from flowerbench.errors import UsageError
 
 # Keys that make points, and say nothing about one of them.
+_FOLD = "data.fold"
 _OF_THE_SWEEP = ("points", "repeats", "dry_run", "search")
 
 
@@ -77,7 +78,10 @@ def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
         return varying, []
     made = {*_OF_THE_SWEEP, *(key for row in listed for key in row), *(["seed"] if config.repeats > 1 else [])}
     grid = [override for override in parsed if override.key_or_group not in made]
-    points = [_point(config, overrides, loader, number) for number, overrides in enumerate(_all(config, grid, listed))]
+    composed = _composed(config, _all(config, grid, listed), loader)
+    points = [_point(overrides, each, number) for number, (overrides, each) in enumerate(composed)]
+    if _FOLD not in varying and any(override.startswith(f"{_FOLD}=") for p in points for override in p.overrides[-1:]):
+        varying.append(_FOLD)
     # Some systems take A and a for the same folder.
     twice = [name for name, count in Counter(point.folder.casefold() for point in points).items() if count > 1]
     if twice:
@@ -103,8 +107,21 @@ def _all(config: DictConfig, grid: Sequence[Any], listed: Sequence[dict[str, str
     ]
 
 
-def _point(config: DictConfig, overrides: list[str], loader: Any, number: int) -> Point:
-    composed = loader.load_sweep_config(config, overrides)
+def _composed(
+    config: DictConfig, all_overrides: Sequence[list[str]], loader: Any
+) -> Iterator[tuple[list[str], DictConfig]]:
+    """The config of each point; one that is to be cross-validated is a point for every fold."""
+    for overrides in all_overrides:
+        composed = loader.load_sweep_config(config, overrides)
+        if composed.data.folds is None or composed.data.fold is not None:
+            yield overrides, composed
+            continue
+        for fold in range(composed.data.folds):
+            of_fold = [*overrides, f"{_FOLD}={fold}"]
+            yield of_fold, loader.load_sweep_config(config, of_fold)
+
+
+def _point(overrides: list[str], composed: DictConfig, number: int) -> Point:
     without = without_hydra(composed)
     checks.check(without)
     with read_write(composed), open_dict(composed):

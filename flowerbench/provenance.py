@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 import flowerbench
-from flowerbench import engine, identity, model, torchrun
+from flowerbench import engine, identity, model, protocols, torchrun
 from flowerbench.config import Config
 from flowerbench.data.sources import Photos
 from flowerbench.data.split import Split
@@ -56,11 +56,12 @@ def facts(
         "identity": identity.identity(cast(DictConfig, cfg), known),
         "trajectory": identity.trajectory(cast(DictConfig, cfg), known | computed),
         "settings": identity.settings(cast(DictConfig, cfg)),
-        "protocol": cfg.data.validation,
+        "protocol": protocols.named(identity.flat(cast(DictConfig, cfg))),
         "data": cfg.data.name,
         "classes": photos.per_class,
         "train_total": len(parts.train),
         "val_total": len(parts.val),
+        **({"held_out": len(parts.test)} if parts.test else {}),
         "skipped": len(photos.skipped),
         **known,
         "model": cfg.model.name,
@@ -119,9 +120,10 @@ def opening_line(known: Mapping[str, Any]) -> str:
     shown = ", ".join(f"{name} {count}" for name, count in classes[:10])
     more = f" and {len(classes) - 10} more classes" if len(classes) > 10 else ""
     skipped = f", {known['skipped']} unreadable left out" if known["skipped"] else ""
+    tested = f", {known['held_out']} test" if "held_out" in known else ""
     return (
         f"{device} {known['precision']} | {sum(known['classes'].values())} photos ({shown}{more}{skipped}) | "
-        f"{known['train_total']} train, {known['val_total']} validation ({known['protocol']}) | "
+        f"{known['train_total']} train, {known['val_total']} validation{tested} ({known['protocol']}) | "
         f"{known['model']}: {known['trainable_parameters']:,} parameters train"
     )
 

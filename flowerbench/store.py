@@ -17,6 +17,8 @@ from flowerbench import atomic, checkpoint, errors, identity, interrupt, summari
 from flowerbench.history import HISTORY, Row, best_row, read_history, row_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from omegaconf import DictConfig
 
     from flowerbench.data.sources import Photos
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from flowerbench.engine import Epoch
 
 log = logging.getLogger(__name__)
+
+TEST_PREDICTIONS = "test_predictions.csv"
+# What the summary says of the test photos, when all epochs are done.
+TESTED = ("test_correct", "test_total", "test_accuracy", "test_loss")
 
 
 def refuse_other_settings(folder: Path, cfg: DictConfig) -> None:
@@ -51,11 +57,12 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._before = summaries.read(self.path)
+        (self.path / TEST_PREDICTIONS).unlink(missing_ok=True)  # the test comes last, and anew
         self._before.setdefault("started", datetime.now(UTC).isoformat(timespec="seconds"))
         # Until it is known whether they can be gone on from, earlier epochs stay as they are.
         self.rows = read_history(self.path / "history.csv")
         self._val_total = int(self._before.get("val_total") or 0)
-        self.facts = {key: value for key, value in self._before.items() if key not in _OWN} | self.facts
+        self.facts = {key: value for key, value in self._before.items() if key not in (*_OWN, *TESTED)} | self.facts
         self._summarise("RUNNING")
         return self
 
@@ -168,18 +175,30 @@ class RunFolder:
             checkpoint.save(self.path / "last.pt", checkpoint.snapshot(last))
             self.know(epochs_reused=int(self.facts.get("epochs_reused") or 0) + len(epochs))
 
+    def tested(self, loss: float, probabilities: NDArray[np.float32], photos: Photos, split: Split) -> int:
+        """Make the result on the test photos durable, the predictions before the numbers; how many are right."""
+        with interrupt.held():
+            self._predictions(TEST_PREDICTIONS, split.test, probabilities, photos)
+            total = len(split.test)
+            labels = [photos.labels[index] for index in split.test]
+            correct = sum(int(row.argmax()) == label for row, label in zip(probabilities, labels, strict=True))
+            self.know(**dict(zip(TESTED, (correct, total, correct / total, loss), strict=True)))
+        return correct
+
     def _keep_best(self, epoch: Epoch, state: checkpoint.Snapshot, photos: Photos, split: Split) -> None:
-        self._predictions(epoch, photos, split)
+        self._predictions("val_predictions.csv", split.val, epoch.probabilities, photos)
         checkpoint.save(self.path / "best.pt", state.without("optimizer", "scheduler", "numbers"))
 
-    def _predictions(self, epoch: Epoch, photos: Photos, split: Split) -> None:
+    def _predictions(
+        self, name: str, indices: Sequence[int], probabilities: NDArray[np.float32], photos: Photos
+    ) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["photo", "label", "prediction", *(f"p({name})" for name in photos.classes)])
-        for index, row in zip(split.val, epoch.probabilities, strict=True):
+        for index, row in zip(indices, probabilities, strict=True):
             label, prediction = photos.classes[photos.labels[index]], photos.classes[int(row.argmax())]
             writer.writerow([photos.paths[index], label, prediction, *(f"{p:.6f}" for p in row)])
-        atomic.write_text(self.path / "val_predictions.csv", text.getvalue())
+        atomic.write_text(self.path / name, text.getvalue())
 
     def _summarise(self, status: str, reason: str | None = None) -> None:
         best = self.best

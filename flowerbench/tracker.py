@@ -80,9 +80,17 @@ class Tracker:
         """Set tags of the run."""
         self._add("tags", tags=texts(tags))
 
-    def data(self, name: str, split: str, train: Mapping[str, int], val: Mapping[str, int]) -> None:
-        """Name the run's data set, told apart by the fingerprint of its split, with both parts' photos per class."""
-        self._add("data", name=name, split=split, train=dict(train), val=dict(val))
+    def data(
+        self,
+        name: str,
+        split: str,
+        train: Mapping[str, int],
+        val: Mapping[str, int],
+        test: Mapping[str, int] | None = None,
+    ) -> None:
+        """Name the run's data set, told apart by the fingerprint of its split, with the parts' photos per class."""
+        tested = {"test": dict(test)} if test and any(test.values()) else {}
+        self._add("data", name=name, split=split, train=dict(train), val=dict(val), **tested)
 
     def go_on(self, rows: Sequence[Row]) -> None:
         """Take note of the epochs that are on disk already; a run that begins again without its own is another run."""
@@ -111,6 +119,11 @@ class Tracker:
         # At step 0 MLflow draws a bar per run, at any other a point.
         self._add("best", step=0, metrics=named | {"val_total": float(val_total)})
 
+    def test(self, correct: int, total: int, loss: float) -> None:
+        """Say what the best epoch came to on the test photos, `correct` of `total` right."""
+        values = {"accuracy": correct / total, "loss": loss, "correct": correct, "total": total}
+        self._add("test", step=0, metrics={f"test/{name}": float(value) for name, value in values.items()})
+
     def end(self, status: str, reason: str | None = None, trace: str | None = None, *, is_bug: bool = False) -> None:
         """Send MLflow's word for the end, why in a note, then the files of the run folder and their figures."""
         if self._box is None:
@@ -137,7 +150,7 @@ class Tracker:
         if self._box is None:
             return
         # A run that goes on says some things again; a metric with another time would be there twice.
-        if do in ("data", "best") and any(details.items() <= said.items() for said in self._box.about_run):
+        if do in ("data", "best", "test") and any(details.items() <= said.items() for said in self._box.about_run):
             return
         self._box.add(message(do, **details))
 

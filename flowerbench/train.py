@@ -23,6 +23,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     """
     from flowerbench import assembly, background, checkpoint, profiling, provenance, resume, store, tracking, trajectory
     from flowerbench.engine import Epoch
+    from flowerbench.held_out import judge
     from flowerbench.history import row_of
     from flowerbench.progress import EpochBar
 
@@ -44,7 +45,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         made = assembly.assemble(cfg)
         photos, parts = made.photos, made.parts
         facts = provenance.facts(cfg, photos, parts, made.network, made.device, micro_batch)
-        tracker.data(cfg.data.name, parts.fingerprint, photos.count(parts.train), photos.count(parts.val))
+        tracker.data(cfg.data.name, parts.fingerprint, *map(photos.count, (parts.train, parts.val, parts.test)))
         log.info(provenance.opening_line(facts))
 
         with (
@@ -84,13 +85,14 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         best = folder.best
         assert best is not None, "a run has one epoch at least"
         tracker.finish(best, folder.correct(best), val_total=len(parts.val))
+        judge(cfg, made, folder, tracker, micro_batch)
     log.info("best validation accuracy %.4f in epoch %d: %s", best["val_accuracy"], best["epoch"], run.folder)
     return best["val_accuracy"]
 
 
 def follow(cfg: config.Config) -> None:
     """Train along with the main process, which records what comes of it: what torchrun's other processes do."""
-    from flowerbench import assembly
+    from flowerbench import assembly, held_out
 
     with torchrun.one_fate():
         distributed.from_main()  # until it has decided to train
@@ -99,6 +101,7 @@ def follow(cfg: config.Config) -> None:
             made.load(state)
         for _ in made.epochs(cfg, lambda *_: interrupt.check(), after=int(state["epoch"]) if state else 0):
             pass
+        held_out.follow(made)
 
 
 config.register()

@@ -48,6 +48,20 @@ def test_repeats_count_the_seed_up(plan):
     assert not any("repeats" in override for override in planned[0].overrides), "a point is one run"
 
 
+def test_a_cross_validation_is_a_point_for_every_fold(plan, tmp_path):
+    varying, planned = plan("data/protocol=kfold", "batch_size=16,32", "data.folds=3", "repeats=2")
+    assert varying == ["batch_size", "seed", "data.fold"]
+    found = [(p.config.batch_size, p.config.seed, p.config.data.fold) for p in planned]
+    assert found == [(b, s, f) for b in (16, 32) for s in (0, 1) for f in range(3)]
+    assert planned[4].folder == "batch_size-16_data.fold-1_seed-1"
+    assert [p.config.data.fold for p in plan("data/protocol=kfold", "data.fold=3", "seed=1")[1]] == [3]
+    assert [p.config.data.fold for p in plan("data/protocol=kfold", "data.fold=1,4")[1]] == [1, 4]
+    (tmp_path / "p.yaml").write_text("- {data/protocol: kfold, data.folds: 2}\n- {data/protocol: clean}\n")
+    varying, planned = plan(f"points={tmp_path / 'p.yaml'}")
+    assert varying == ["data/protocol", "data.folds", "data.fold"]
+    assert [(p.config.data.folds, p.config.data.fold) for p in planned] == [(2, 0), (2, 1), (None, None)]
+
+
 FILES = {
     "points.csv": "batch_size,optim.lr,optim\n16,0.001,\n32, 0.01 ,adamw\n",
     "points.yaml": "- {batch_size: 16, optim.lr: 0.001}\n- {batch_size: 32, optim.lr: 0.01, optim: adamw}\n",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flowerbench import mlflow_store, tracking
+from flowerbench import mlflow_store, sync, tracking
 from flowerbench.config import Tracking
 from flowerbench.errors import RunError, UsageError
 
@@ -264,6 +264,31 @@ def test_a_run_ends_as_it_should_when_the_store_stays_away(
         tracker.log(epoch(1))
         tracker.finish(epoch(1), 1, val_total=10)
     assert len(caplog.records) == 1
+
+
+def test_the_result_on_the_test_photos_arrives_though_the_store_was_away(
+    store: Tracking, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mlflow import MlflowClient
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("no answer")
+
+    (folder / "test_predictions.csv").write_text(PREDICTIONS)
+    with monkeypatch.context() as patch:
+        for method in ("log_batch", "log_artifact", "log_text", "log_figure", "set_terminated"):
+            patch.setattr(MlflowClient, method, away)
+        with tracking.run(store, params={}, name="x", folder=folder) as tracker:
+            tracker.log(epoch(1))
+            tracker.finish(epoch(1), 1, val_total=10)
+            tracker.test(9, 12, 0.5)
+            tracker.test(9, 12, 0.5)  # as a run says again that goes on
+    for _ in sync.deliver_below(folder, [str(store.uri)]):
+        pass
+    found = {name: history(store, tracker.run_id, f"test/{name}") for name in ("accuracy", "loss", "correct", "total")}
+    assert found == {"accuracy": [(0, 0.75)], "loss": [(0, 0.5)], "correct": [(0, 9.0)], "total": [(0, 12.0)]}
+    assert "test_predictions.csv" in artifacts(store, tracker.run_id)
+    assert "On the test photos it has 0.7500 (9/12)." in fetched(store, tracker.run_id).data.tags["mlflow.note.content"]
 
 
 def test_what_the_store_refuses_does_not_hold_up_the_rest(store: Tracking, tmp_path: Path):

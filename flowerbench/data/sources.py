@@ -77,7 +77,7 @@ def load(cfg: Data) -> Photos:
     Raises UsageError when there are none, when a download fails, or when files are unreadable and
     `data.on_bad_image` is `error`.
     """
-    photos = _scan(_find_root(cfg), with_test=False)
+    photos = _scan(_find_root(cfg), with_test=cfg.test_fraction > 0)
     if cfg.paper_photos:
         _compare_with_the_paper(photos, cfg)
     bad = set(images.unreadable(photos.root, photos.paths, photos.fingerprint))

@@ -42,7 +42,8 @@ class Section:
     def table(self) -> pd.DataFrame:
         """The settings as a tidy frame: `settings.table`, and how each compares with the best.
 
-        `is_best`, `is_level` (cannot be told from the best), `behind` (the best accuracy minus this one), `p`.
+        `is_best`, `is_level` (cannot be told from the best), `behind` (the best accuracy minus this one, on the photos
+        that they are compared by), `p`.
         """
         made, found = settings.table(self.settings), self.comparison
         best = found.best
@@ -59,8 +60,8 @@ def sections(
 ) -> list[Section]:
     """The runs in sections, never compared with each other: one validation protocol, one split of the photos.
 
-    `group_by` are the keys that make a setting, by default those that vary, but for the seed. `rows` and `columns` are
-    the keys of the table of accuracies, by default batch_size and epochs, or the two keys that vary. Raises
+    `group_by` are the keys that make a setting, by default those that vary, but for seed and fold. `rows` and `columns`
+    are the keys of the table of accuracies, by default batch_size and epochs, or the two keys that vary. Raises
     UsageError for a key that no run has.
     """
     for key in (*(group_by or ()), *filter(None, (rows, columns))):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from flowerbench.report import stats
-from flowerbench.report.comparison import Comparison, Pair
+from flowerbench.report.comparison import Comparison
+from flowerbench.report.evidence import FOLDS, Pair
 from flowerbench.report.settings import Setting
 from flowerbench.report.words import counted, listed, p_value, percent, points
 
@@ -28,7 +29,7 @@ def sentences(comparison: Comparison) -> list[str]:
     level = set(comparison.level)
     alike = [pair for pair in pairs if {pair.better, pair.worse} <= level]
     said = [
-        _seen(best, alike, pairs),
+        _seen(best, alike, pairs, "test" if comparison.is_by_test else "validation"),
         _verdict(best, pairs),
         _luck(comparison),
         *_ties(comparison),
@@ -60,17 +61,17 @@ def _ties(comparison: Comparison) -> list[str]:
     return told
 
 
-def _seen(best: Setting, alike: Sequence[Pair], pairs: Sequence[Pair]) -> str | None:
+def _seen(best: Setting, alike: Sequence[Pair], pairs: Sequence[Pair], part: str) -> str | None:
     """How small a difference could be seen at all: by the photos, and by the seeds where there are several.
 
     `alike` are the pairs of settings that are about as good: they tell best how often models disagree, and how much
     seeds change them.
     """
-    if best.total is None:
+    if best.total is None or any(pair.test == FOLDS for pair in pairs):
         return None
     tests = len(pairs)
     level = stats.LEVEL / tests
-    what = counted(best.total, "validation photo")
+    what = counted(best.total, f"{part} photo")
     # Two runs that share all their epochs do not tell how often models disagree.
     seeded, disagreements = _known(alike)
     if not seeded and not disagreements:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from flowerbench import protocols
 from flowerbench.errors import UsageError, one_line
 from flowerbench.history import Row, read_history
 from flowerbench.identity import flat
@@ -100,7 +101,7 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
     facts = outcome(status, summary, history) | {
         "reason": summary.get("reason") or _what_is_missing(summary, history),
         # A run that failed early had no time to note it.
-        "protocol": summary.get("protocol") or config.get("data.validation"),
+        "protocol": summary.get("protocol") or protocols.named(config),
         "split": summary.get("split"),
         "seconds": summary.get("seconds"),
         "started": summary.get("started"),
@@ -116,6 +117,7 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
         history=history,
         varying=tuple(plan.get("varying", ())),
         predictions=partial(read_predictions, folder / "val_predictions.csv"),
+        test_predictions=partial(read_predictions, folder / "test_predictions.csv"),
     )
 
 

@@ -43,6 +43,7 @@ class Runs:
     epochs: pd.DataFrame
     varied: frozenset[str] = frozenset()
     _predictions: Mapping[str, Callable[[], pd.DataFrame | None]] = field(default_factory=dict, repr=False)
+    _of_test: Mapping[str, Callable[[], pd.DataFrame | None]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def varying(self) -> list[str]:
@@ -57,10 +58,17 @@ class Runs:
         read = self._predictions.get(run)
         return read() if read else None
 
+    def test_predictions(self, run: str) -> pd.DataFrame | None:
+        """Likewise those of the test photos."""
+        read = self._of_test.get(run)
+        return read() if read else None
+
     def only(self, which: pd.Series[bool] | pd.Index[str] | list[str]) -> Runs:
         """The runs that a mask or a list of names picks, with their epochs."""
         runs = self.runs.loc[which]
-        return Runs(runs, self.epochs[self.epochs["run"].isin(runs.index)], self.varied, self._predictions)
+        return Runs(
+            runs, self.epochs[self.epochs["run"].isin(runs.index)], self.varied, self._predictions, self._of_test
+        )
 
 
 def load(*sources: str | Path, tracking_uri: str | None = None, where: str | None = None) -> Runs:
@@ -130,8 +138,10 @@ def tabulate(records: Sequence[Record]) -> Runs:
         [{"run": name, **row} for name, record in zip(names, records, strict=True) for row in record.history],
         columns=["run", *HISTORY],
     )
-    predictions = {name: record.predictions for name, record in zip(names, records, strict=True) if record.predictions}
-    return Runs(runs, epochs.astype({"epoch": "int64", "run": object}), varied, predictions)
+    named = list(zip(names, records, strict=True))
+    predictions = {name: record.predictions for name, record in named if record.predictions}
+    of_test = {name: record.test_predictions for name, record in named if record.test_predictions}
+    return Runs(runs, epochs.astype({"epoch": "int64", "run": object}), varied, predictions, of_test)
 
 
 def _unique_names(records: Sequence[Record]) -> list[str]:
@@ -167,8 +177,10 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
     def follows_group(key: str) -> bool:
         """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`."""
         group = key.partition(".")[0]
-        if group == key or group not in runs:
-            return False
+        groups = [name for name in runs if name != key and (name == group or str(name).startswith(f"{group}/"))]
+        return any(settles(name, key) for name in groups)
+
+    def settles(group: str, key: str) -> bool:
         # Of a point that never began, only the choice is known.
         known = zip(complete[group], complete[key], strict=True)
         pairs = {(comparable(a), comparable(b)) for a, b in known}

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowerbench import protocols
 from flowerbench.errors import UsageError
 from flowerbench.history import Row
 from flowerbench.report import metric_histories
@@ -150,7 +151,7 @@ def _record(run: Run, history: list[Row], uri: str, varied: Mapping[str, str]) -
     }
     facts = outcome(info.status, summary, history) | {
         "reason": tags.get("flowerbench.status_reason"),
-        "protocol": tags.get("flowerbench.protocol") or config.get("data.validation"),
+        "protocol": tags.get("flowerbench.protocol") or protocols.named(config),
         "split": tags.get("flowerbench.split"),
         "seconds": (info.end_time - info.start_time) / 1000 if info.end_time else None,
         "started": datetime.fromtimestamp(info.start_time / 1000, UTC).isoformat(timespec="seconds"),
@@ -165,17 +166,17 @@ def _record(run: Run, history: list[Row], uri: str, varied: Mapping[str, str]) -
         facts=facts,
         history=history,
         varying=tuple(filter(None, varied.get(tags.get("mlflow.parentRunId", ""), "").split(","))),
-        predictions=functools.partial(_predictions, info.artifact_uri, uri),
+        predictions=functools.partial(_predictions, f"{info.artifact_uri}/val_predictions.csv", uri),
+        test_predictions=functools.partial(_predictions, f"{info.artifact_uri}/test_predictions.csv", uri),
     )
 
 
-def _predictions(artifacts: str, uri: str) -> pd.DataFrame | None:
-    """Those of the best epoch, out of the run's artifacts: a local file as it lies there, else a copy for the while."""
+def _predictions(file: str, uri: str) -> pd.DataFrame | None:
+    """Those in a file among the run's artifacts: a local one as it lies there, else a copy for the while."""
     from mlflow.artifacts import download_artifacts
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
-    file = f"{artifacts}/val_predictions.csv"
     if is_local_uri(file, is_tracking_or_registry_uri=False):
         return read_predictions(Path(local_file_uri_to_path(file)))
     with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,7 @@ FACTS = (
 class Record:
     """A run: `key` is the same wherever a copy of it is found, `varying` what its sweep says it varied.
 
-    `predictions` finds those of its best epoch, when they are asked for.
+    `predictions` finds those of its best epoch, when they are asked for, and `test_predictions` those of the test.
     """
 
     key: str
@@ -53,6 +53,7 @@ class Record:
     history: Sequence[Row]
     varying: tuple[str, ...] = ()
     predictions: Callable[[], pd.DataFrame | None] | None = None
+    test_predictions: Callable[[], pd.DataFrame | None] | None = None
 
 
 def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def outcome(status: str, summary: Mapping[str, Any], history: Sequence[Row]) -> 
 
 
 def read_predictions(file: Path) -> pd.DataFrame | None:
-    """The columns `photo`, `label` and `prediction` of a val_predictions.csv; None where it cannot be read."""
+    """The columns `photo`, `label` and `prediction` of a file of predictions; None where it cannot be read."""
     columns = ["photo", "label", "prediction"]
     try:
         # A class may be called 1, or None.

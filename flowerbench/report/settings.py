@@ -1,4 +1,4 @@
-"""Runs folded into settings: those that agree in all keys but the seed are one, with its mean and how sure that is."""
+"""Runs folded into settings: those that agree in all but seed and fold are one, with its mean and how sure that is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from flowerbench.report.measures import MEASURES, measures
 from flowerbench.report.words import decimals, outcome, spelled_or_unset
 
 Interval = tuple[float, float]
+# What a run of a cross-validation was validated on.
+FOLD = "data.fold"
+# Runs that differ in these alone repeat one setting.
+REPEATED = ("seed", FOLD)
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,9 @@ class Setting:
     `repeats` names those runs by what tells them apart, the keys `apart`, such as the seed; `others` counts those that
     did not finish, by their status. `accuracy` is the share of the `total` validation photos that are right at a run's
     best epoch, `correct` and `best_epoch` are those of every run; `interval` covers 95 %, Wilson's of one run,
-    Student's of the mean of several, whose standard deviation is `spread`. `last` is the accuracy after the last
-    epoch; the other numbers are `MEASURES`. Without a finished run the numbers are those of the one that has begun, and
-    there is no interval.
+    Student's of the mean of several (of folds corrected), whose standard deviation is `spread`. `last` is the accuracy
+    after the last epoch; the other numbers are `MEASURES`. Without a finished run the numbers are those of the one that
+    has begun, and there is no interval.
     """
 
     label: str
@@ -93,9 +97,9 @@ def _completed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def keys_of(runs: Runs) -> list[str]:
-    """The keys that a setting is told by: batch_size and epochs, and the others that vary, but not the seed."""
+    """The keys that a setting is told by: batch_size and epochs, and the others that vary, but not seed and fold."""
     first = [key for key in ("batch_size", "epochs") if key in runs.runs]
-    return [*first, *(key for key in runs.varying if key not in (*first, "seed"))]
+    return [*first, *(key for key in runs.varying if key not in (*first, *REPEATED))]
 
 
 def table(settings: Sequence[Setting]) -> pd.DataFrame:
@@ -168,6 +172,9 @@ def _with_numbers(setting: Setting, runs: pd.DataFrame) -> Setting:
 def _with_intervals(setting: Setting, runs: pd.DataFrame) -> Setting:
     if setting.n > 1:
         test = stats.mean_interval(runs["test"].tolist()) if setting.is_tested else None
+        by_fold = runs.groupby(FOLD)["accuracy"].mean().tolist() if FOLD in runs else []
+        if len(by_fold) > 1:
+            return replace(setting, interval=stats.mean_interval(by_fold, are_folds=True), test_interval=test)
         return replace(setting, interval=stats.mean_interval(runs["accuracy"].tolist()), test_interval=test)
     run = runs.iloc[0]
     return replace(

@@ -25,14 +25,17 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+def mean_interval(values: Sequence[float], *, are_folds: bool = False) -> tuple[float, float]:
     """The 95 % interval of the mean that two shares or more are drawn around: Student, Biometrika 6 (1908), by SciPy.
 
-    It is cut at 0 and 1. Equal shares show no spread, and leave an interval of one point.
+    It is cut at 0 and 1. Equal shares show no spread, and leave an interval of one point. That of folds is wider, by
+    what they train on in common (`over_folds`).
     """
     from scipy import stats
 
     mean, error = float(np.mean(values)), float(stats.sem(values))
+    if are_folds:
+        error *= math.sqrt(1 + len(values) / (len(values) - 1))
     if error <= 1e-12:
         return mean, mean
     interval = stats.t.interval(1 - LEVEL, len(values) - 1, mean, error)
@@ -103,6 +106,22 @@ def crossed(differences: NDArray[Any], photo_error: float | None = None) -> Cros
     p_both = 2 * stats.t.sf(abs(mean) / math.sqrt(both), freedom) if both else mcnemar(photos if mean else 0, 0)
     by_seeds, by_photos, by_answers = map(math.sqrt, (seed_variance, photo_variance, answer_variance))
     return Crossed(mean, by_seeds, by_photos, by_answers, max(float(p_both), float(p_seeds)))
+
+
+def over_folds(differences: Sequence[float], photos: int) -> float:
+    """The two-sided p of a mean difference over two folds or more of a cross-validation of so many photos.
+
+    Student's test with the error that Nadeau and Bengio correct (Machine Learning 52, 2003): folds train on photos in
+    common, so k of them tell less than k independent runs; for k folds the variance of the mean is 1/k + 1/(k - 1)
+    times theirs, not 1/k. Photos are counted, so it is never below the p of as many of them as the difference is, all
+    on one side.
+    """
+    from scipy import stats
+
+    folds, mean = len(differences), float(np.mean(differences))
+    error = float(np.std(differences, ddof=1)) * math.sqrt(1 / folds + 1 / (folds - 1))
+    p = 2 * float(stats.t.sf(abs(mean) / error, folds - 1)) if error > 1e-12 else 0.0
+    return max(p, float(mcnemar(round(abs(mean) * photos), 0)))
 
 
 def _freedom(by_seed: Any, by_photo: float, seeds: int, photos: int) -> Any:

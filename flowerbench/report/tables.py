@@ -43,7 +43,8 @@ def settings(section: Section, reference: Reference | None = None, is_short: boo
         columns["Against the Best"] = [_against(setting, section.comparison) for setting in section.settings]
     columns["Status"] = [setting.status for setting in section.settings]
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    bold = frozenset((i, 1) for i, setting in enumerate(section.settings) if setting.label in level)
+    judged = list(columns).index("Test (trust this)") if section.comparison.is_by_test else 1
+    bold = frozenset((i, judged) for i, setting in enumerate(section.settings) if setting.label in level)
     return Table(list(columns), rows, bold, bold_means="Cannot be told from the best")
 
 

@@ -17,7 +17,8 @@ from hypothesis.extra.numpy import arrays
 
 from flowerbench.report import comparison, frame, stats
 from flowerbench.report.analysis import sections
-from flowerbench.report.comparison import CROSSED, FISHER, MCNEMAR, NO_TEST, Comparison, Pair
+from flowerbench.report.comparison import Comparison
+from flowerbench.report.evidence import CROSSED, FISHER, MCNEMAR, NO_TEST, Pair
 from flowerbench.report.record import Record
 from tests.report.helpers import paper_sweep, record, section
 from tests.report.simulation import Answers, predictions, simulated
