@@ -177,7 +177,7 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
     def follows_group(key: str) -> bool:
         """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`."""
         group = key.partition(".")[0]
-        groups = [name for name in runs if name != key and (name == group or str(name).startswith(f"{group}/"))]
+        groups = [name for name in map(str, runs) if name != key and (name == group or name.startswith(f"{group}/"))]
         return any(settles(name, key) for name in groups)
 
     def settles(group: str, key: str) -> bool:
