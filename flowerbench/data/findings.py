@@ -83,7 +83,8 @@ def _repeated(photos: Photos, seen: Mapping[int, Look], max_distance: int) -> It
     )
     yield Finding(
         "Nearly identical photos in two parts",
-        "A model is judged on what it was trained on, but for a few pixels. Leave each photo in one part.",
+        "A model is judged on what it was trained on: the same photo, saved anew or retouched, or its like. "
+        "Leave all of them in one part.",
         [group for group in alike if differ(group, photos.parts)],
         is_wrong=True,
     )

@@ -81,12 +81,15 @@ def joined(hashes: Hashes, max_distance: int) -> list[list[int]]:
 def _pairs(hashes: Hashes, start: int, stop: int, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The pairs within `max_distance` bits of a row from `start` to `stop` and a later one."""
     rows, others = hashes[start:stop, None], hashes[None, start:]
-    distance = np.zeros((rows.shape[0], others.shape[1]), dtype=np.uint16)
-    for word in range(hashes.shape[1]):
-        distance += np.bitwise_count(rows[..., word] ^ others[..., word])
-    left, right = np.nonzero(distance <= max_distance)
-    is_later = right > left
-    return left[is_later] + start, right[is_later] + start
+    so_far = np.zeros((rows.shape[0], others.shape[1]), dtype=np.uint8)
+    # Half of the words tell most pairs apart already, in half the time.
+    for word in range(hashes.shape[1] // 2):
+        so_far += np.bitwise_count(rows[..., word] ^ others[..., word])
+    left, right = np.nonzero(so_far <= max_distance)
+    left, right = left + start, right + start
+    is_near = np.bitwise_count(hashes[left] ^ hashes[right]).sum(axis=1, dtype=np.int64) <= max_distance
+    is_near &= right > left
+    return left[is_near], right[is_near]
 
 
 def _hashes(root: Path, paths: Sequence[str], fingerprint: str) -> tuple[Hashes, NDArray[np.bool_]]:
