@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,14 @@ Hashes = NDArray[np.uint64]
 
 # The hash has so many bits in each direction: with the usual 8, different flowers in the middle of a photo come near.
 _SIDE = 16
-_WORDS = _SIDE**2 // 64
+BITS = _SIDE**2
+_WORDS = BITS // 64
+# Of the paper's photos, pairs of the same scene are up to 76 bits apart, and no two others fewer than 80.
+NEAR = 48
+# What phash scales a photo to.
+_SMALL = (4 * _SIDE, 4 * _SIDE)
+# Of 255: where greys differ less, as on a blank page, there are no shapes to go by, and only equal colours are alike.
+_FLAT = 1
 # Pairs compared at once: what they take stays in the processor's cache.
 _AT_ONCE = 2**19
 
@@ -44,8 +52,11 @@ def groups(root: Path, paths: Sequence[str], fingerprint: str, max_distance: int
 
 def look(image: Image.Image) -> NDArray[np.uint64]:
     """The hash of a photo, which changes little with its size, its compression and its brightness."""
-    bits = imagehash.phash(image, _SIDE).hash
-    return np.packbits(bits).view(np.uint64)
+    greys = image.convert("L").resize(_SMALL, Image.Resampling.LANCZOS)
+    if np.asarray(greys, dtype=np.float64).std() < _FLAT:
+        colours = image.resize(_SMALL, Image.Resampling.BOX).tobytes()
+        return np.frombuffer(hashlib.blake2b(colours, digest_size=BITS // 8).digest(), dtype=np.uint64)
+    return np.packbits(imagehash.phash(greys, _SIDE).hash).view(np.uint64)
 
 
 def joined(hashes: Hashes, max_distance: int) -> list[list[int]]:
@@ -70,19 +81,21 @@ def joined(hashes: Hashes, max_distance: int) -> list[list[int]]:
 def _pairs(hashes: Hashes, start: int, stop: int, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The pairs within `max_distance` bits of a row from `start` to `stop` and a later one."""
     rows, others = hashes[start:stop, None], hashes[None, start:]
-    distance = np.zeros((rows.shape[0], others.shape[1]), dtype=np.uint16)
-    for word in range(hashes.shape[1]):
-        distance += np.bitwise_count(rows[..., word] ^ others[..., word])
-    left, right = np.nonzero(distance <= max_distance)
-    is_later = right > left
-    return left[is_later] + start, right[is_later] + start
+    so_far = np.zeros((rows.shape[0], others.shape[1]), dtype=np.uint8)
+    # Half of the words tell most pairs apart already, in half the time.
+    for word in range(hashes.shape[1] // 2):
+        so_far += np.bitwise_count(rows[..., word] ^ others[..., word])
+    left, right = np.nonzero(so_far <= max_distance)
+    left, right = left + start, right + start
+    is_near = np.bitwise_count(hashes[left] ^ hashes[right]).sum(axis=1, dtype=np.int64) <= max_distance
+    is_near &= right > left
+    return left[is_near], right[is_near]
 
 
 def _hashes(root: Path, paths: Sequence[str], fingerprint: str) -> tuple[Hashes, NDArray[np.bool_]]:
     """The hash of every photo, and whether it could be read."""
-    file = (
-        cache.folder() / "looks" / f"{fingerprint}_phash-{_SIDE}-{imagehash.__version__}_pillow-{PIL.__version__}.npy"
-    )
+    made_by = f"phash-{_SIDE}-flat-{_FLAT}_imagehash-{imagehash.__version__}_pillow-{PIL.__version__}"
+    file = cache.folder() / "looks" / f"{fingerprint}_{made_by}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         kept: Hashes = np.load(file, allow_pickle=False)
         if kept.shape == (len(paths), _WORDS):

@@ -90,6 +90,13 @@ def load(cfg: Data) -> Photos:
     return _without(photos, bad)
 
 
+def in_folder(root: Path) -> Photos:
+    """All photos in a folder, those of its `test/` too, be they readable or not. Raises UsageError without any."""
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder: name the one that holds one folder of photos per class")
+    return _scan(_below_single_folders(root.resolve()), with_test=True)
+
+
 def _find_root(cfg: Data) -> Path:
     if cfg.synthetic is not None and cfg.root is None:
         from flowerbench.data import synthetic

@@ -1,4 +1,4 @@
-"""What a report is made of, whatever it is written in: headings, paragraphs, lists, tables and figures."""
+"""What a report is made of, whatever it is written in: headings, paragraphs, lists, tables, figures and photos."""
 
 from __future__ import annotations
 
@@ -56,7 +56,30 @@ class Figure:
     draw: Callable[[], Drawing | None] = field(repr=False)
 
 
-Block = Heading | Paragraph | Bullets | Table | Figure
+@dataclass(frozen=True)
+class Photo:
+    """A photo by its name, with what there is to say of it; `jpeg` is a small picture of it, or empty."""
+
+    name: str
+    detail: str = ""
+    jpeg: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Groups of photos; a web page shows them, and all else lists their names."""
+
+    groups: Sequence[Sequence[Photo]]
+
+    def items(self) -> list[str]:
+        """A sentence for each group, written as in a paragraph."""
+        return [
+            ", ".join(f"`{photo.name}`" + (f" ({photo.detail})" if photo.detail else "") for photo in group)
+            for group in self.groups
+        ]
+
+
+Block = Heading | Paragraph | Bullets | Table | Figure | Gallery
 
 
 def with_figures(blocks: Sequence[Block], names: Collection[str]) -> list[Block]:

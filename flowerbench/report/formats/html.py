@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,7 +10,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
-from flowerbench.report.blocks import Block, Bullets, Figure, Heading, Paragraph, Table, numeric_columns
+from flowerbench.report.blocks import Block, Bullets, Figure, Gallery, Heading, Paragraph, Table, numeric_columns
 
 # With fewer headings than this a page needs no table of contents.
 _FEWEST_CONTENTS = 6
@@ -35,9 +36,10 @@ def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("flowerbench.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    for kind in (Heading, Paragraph, Bullets, Table, Figure):
+    for kind in (Heading, Paragraph, Bullets, Table, Figure, Gallery):
         made.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
     made.filters |= {"text": _text, "numeric": numeric_columns, "breakable": _breakable}
+    made.filters["base64"] = lambda data: base64.b64encode(data).decode()
     made.filters["marked"] = lambda table: {row for row, _ in table.bold}
     return made
 

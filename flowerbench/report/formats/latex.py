@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-from flowerbench.report.blocks import Block, Bullets, Figure, Heading, Paragraph, Table, with_figures
+from flowerbench.report.blocks import Block, Bullets, Figure, Gallery, Heading, Paragraph, Table, with_figures
 from flowerbench.report.formats.latex_tables import tabular
 from flowerbench.report.formats.latex_text import plain, running
 
@@ -35,6 +35,8 @@ def _block(block: Block, figures: str) -> str:
             return "\n".join(
                 [r"\begin{itemize}\itemsep=0pt", *(rf"\item {running(item)}" for item in items), r"\end{itemize}"]
             )
+        case Gallery():
+            return _block(Bullets(block.items()), figures)
         case Figure(name, caption):
             return rf"\drawing{{{figures}/{name}.pdf}}{{{running(caption)}}}"
         case Table():

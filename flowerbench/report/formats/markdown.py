@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flowerbench.report.blocks import Block, Bullets, Figure, Heading, Paragraph, Table, with_figures
+from flowerbench.report.blocks import Block, Bullets, Figure, Gallery, Heading, Paragraph, Table, with_figures
 
 
 def render(blocks: Sequence[Block], figures: str | None = None) -> str:
@@ -22,6 +22,8 @@ def _block(block: Block, figures: str) -> str:
             return text
         case Bullets(items):
             return "\n".join(f"- {item}" for item in items)
+        case Gallery():
+            return _block(Bullets(block.items()), figures)
         case Table():
             return (f"{block.caption}\n\n" if block.caption else "") + pipe_table(block)
         case Figure(name, caption):
