@@ -1,4 +1,4 @@
-"""Every command in the README works, or another test runs it and is named here."""
+"""Every command in the README and in docs/ works, or another test runs it and is named there or here."""
 
 from __future__ import annotations
 
@@ -20,10 +20,30 @@ from tests.conftest import write_photos
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
-COMMANDS = [" ".join(line.split()) for line in BLOCKS.splitlines() if line.strip()]
+# In the order of the site's menu, in which a reader may type them.
+PAGES = re.findall(r"^ +- [^#\n]*?(\w+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+# A comment before a block says why it is not run here: `<!-- needs a cluster: TEST -->`, `<!-- run by TEST: … -->`, or
+# `<!-- not run: REASON -->`.
+BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n+)?```bash\n(.*?)```", re.DOTALL)
+EXEMPT = re.compile(r"(?:needs a cluster: (tests/\S+)|run by (tests/[^\s:]+)(?:: .+)?|not run: (?:\S+ ){3,}\S+)")
+
+
+def blocks(page: Path) -> list[tuple[str, list[str]]]:
+    """The page's blocks of commands: the comment before each, or nothing, and its commands in one line each."""
+    text = re.sub(r"<!--[^>]*\n.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)  # hidden from readers
+    found = [(comment, block.replace("\\\n", " ")) for comment, block in BLOCK.findall(text)]
+    return [
+        (comment, [" ".join(line.split()) for line in block.splitlines() if line.strip()]) for comment, block in found
+    ]
+
+
+BLOCKS = [block for page in (ROOT / "README.md", *(ROOT / "docs" / name for name in PAGES)) for block in blocks(page)]
+COMMANDS = list(dict.fromkeys(command for _, commands in BLOCKS for command in commands))
+EXEMPTED = {command for comment, commands in BLOCKS if comment for command in commands}
 PAPER = "paper_mobilenet_v2_160px"
-# What makes a command of the README small; it changes no meaning but the photos' and the model's.
+# The columns of the paper's Table 1, and the digits that it prints.
+PRINTED = {"lr": 6, "train_loss": 4, "val_loss": 4, "accuracy": 4}
+# What makes a command of the pages small; it changes no meaning but the photos' and the model's.
 SMALL = ["data=folder", "data.root=photos", "model=tiny", "image_size=16", "data.workers=0"]
 
 
@@ -44,16 +64,55 @@ def test_no_placeholder_is_left():
     assert not re.findall(r"^[A-Z]{4,}$", README, re.MULTILINE)
 
 
+def test_every_page_is_in_the_menu():
+    assert set(PAGES) == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def test_what_is_not_run_here_says_why_or_where_it_is():
+    for comment in filter(None, (comment for comment, _ in BLOCKS)):
+        found = EXEMPT.fullmatch(comment)
+        assert found, f"{comment!r} is no reason"
+        assert all((ROOT / test).is_file() for test in found.groups() if test), comment
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_reason"),
+    [
+        ("needs a cluster: tests/clusters/test_ray.py", True),
+        ("run by tests/test_readme.py: in another way", True),
+        ("not run: it takes a night", True),
+        ("not run: ", False),
+        ("not run: slow", False),
+        ("needs a cluster", False),
+        ("skipped", False),
+    ],
+)
+def test_a_reason_is_a_test_or_a_few_words(comment, is_reason):
+    assert bool(EXEMPT.fullmatch(comment)) is is_reason
+
+
 def test_the_tables_of_the_paper_are_those_of_the_committed_sweep():
+    import yaml
+
     from flowerbench import report
     from flowerbench.report import epochs, frame
     from flowerbench.report.formats.markdown import pipe_table
 
+    paper = yaml.safe_load((ROOT / "flowerbench/report/references/paper.yaml").read_text(encoding="utf-8"))
     runs = frame.load(ROOT / "multirun" / PAPER)
     assert set(runs.runs["status"]) == {"FINISHED"}
     assert report.summary(runs) in README
     longest = runs.epochs[runs.epochs["run"] == "batch_size-16_epochs-25"]
-    assert pipe_table(epochs.table(longest)) in README
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    for text in (README, page):
+        assert pipe_table(epochs.table(longest)) in text
+    rows = re.sub(" +", " ", page)
+    for printed in paper["epochs"][0]["rows"]:
+        cells = [f"{printed[key]:.{digits}f}" for key, digits in PRINTED.items()]
+        assert f"| {printed['epoch']} | {' | '.join(cells)} |" in rows
+    for printed in paper["settings"]:
+        name = f"Batch_size={printed['batch_size']}, epochs={printed['epochs']}"
+        assert f"| {name} | {printed['accuracy']:.4f} | {printed['correct']}/{printed['total']} |" in rows
 
 
 @pytest.mark.long
@@ -70,7 +129,7 @@ def test_the_commands(tmp_path):
         words = shlex.split(command)
         if words[:3] == ["python", "-m", "flowerbench"] or "experiment=paper" in words:
             continue  # the checks run the first two, test_real_photos.py the last
-        if ELSEWHERE & set(words) or words[0] == "torchrun":
+        if command in EXEMPTED or ELSEWHERE & set(words) or words[0] == "torchrun":
             continue  # tests/clusters, test_distributed.py
         if words == ["mlflow", "ui"]:
             look_at_mlflow(tmp_path, environment)
