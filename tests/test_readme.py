@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -118,28 +119,25 @@ def test_the_tables_of_the_paper_are_those_of_the_committed_sweep():
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_commands(tmp_path):
-    write_photos(tmp_path / "photos", {"daisy": 20, "rose": 20})
-    (tmp_path / "my_options" / "optim").mkdir(parents=True)
-    (tmp_path / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
-    (tmp_path / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
-    shutil.copytree(ROOT / "multirun" / PAPER, tmp_path / "multirun" / PAPER)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    lay_out(tmp_path)
+    bin_folder = str(Path(sys.executable).parent)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]])}
     ran = 0
     for command in COMMANDS:
         words = shlex.split(command)
         if words[:3] == ["python", "-m", "flowerbench"] or "experiment=paper" in words:
             continue  # the checks run the first two, test_real_photos.py the last
-        if command in EXEMPTED or ELSEWHERE & set(words) or words[0] == "torchrun":
-            continue  # tests/clusters, test_distributed.py
+        if command in EXEMPTED or ELSEWHERE & set(words) or words[0] in ("torchrun", "pip"):
+            continue  # tests/clusters, test_distributed.py; what pip installs, the set-up does
         if words == ["mlflow", "ui"]:
             look_at_mlflow(tmp_path, environment)
         else:
-            assert words[:2] == ["python", "-m"], command
-            more = SMALL if words[2] == "flowerbench.train" else []
+            assert words[:2] == ["python", "-m"] or "|" in words, command
+            more = shlex.join(SMALL) if words[2] == "flowerbench.train" else ""
             done = subprocess.run(
-                [sys.executable, *words[1:], *more],
-                cwd=tmp_path,
-                env=environment,
+                ["bash", "-o", "pipefail", "-c", f"{command} {more}"],
+                cwd=tmp_path / "fresh" if words[2:4] == ["flowerbench.data", "prepare"] else tmp_path,
+                env=environment | ({"HOME": str(tmp_path)} if "~" in command else {}),
                 capture_output=True,
                 text=True,
                 encoding="utf-8",
@@ -153,6 +151,25 @@ def test_the_commands(tmp_path):
                 )
         ran += 1
     assert ran >= 13
+
+
+def lay_out(folder: Path) -> None:
+    """What the commands of the pages name: photos, lists, options, and a sweep."""
+    write_photos(folder / "photos", {"daisy": 20, "rose": 20})
+    write_photos(folder / "more", {"tulip": 1})
+    (folder / "more" / "tulip" / "000.png").rename(folder / "more" / "tulip.jpg")
+    (folder / "my_options" / "optim").mkdir(parents=True)
+    (folder / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
+    (folder / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
+    shutil.copytree(ROOT / "multirun" / PAPER, folder / "multirun" / PAPER)
+
+
+def test_what_pip_installs_there_is():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    extras = re.findall(r"pip install '\.\[(\w+)\]'", text)
+    assert {"joblib", "slurm", "ray", "optuna", "server"} <= set(extras)
+    assert set(extras) <= project["optional-dependencies"].keys()
 
 
 # On a cluster, which tests/clusters bring up; they name the same settings.
