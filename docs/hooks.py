@@ -71,7 +71,10 @@ def option(file: Path, folder: Path) -> Option:
     own = file.parent.relative_to(folder).as_posix().replace("/", ".").strip(".")
     package = packages[0].replace("_global_", "") if packages else own
     keys = tuple(_keys(yaml.compose(text), text.splitlines(), f"{package}." if package else ""))
-    title = "<br>".join(_escaped(line) for line in opening if not line.startswith("@package"))
+    title = _escaped("\n".join(line for line in opening if not line.startswith("@package")))
+    title = re.sub(r"\n(?=[A-Z])", "<br>", title).replace(
+        "\n", " "
+    )  # sentences end with their line, or go on in the next
     return Option(file.stem, title, keys, is_overlay=package != own)
 
 

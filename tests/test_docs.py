@@ -77,7 +77,7 @@ def test_options_that_differ_are_named(hooks, tmp_path, monkeypatch, rows):
         "# The first.\n_target_: a.B\nlr: 1  # fast # slow\nmore:\n  deep: x\n"
     )
     (tmp_path / "optim" / "two.yaml").write_text(
-        '# @package _global_\n# The second: a < b.\n# More.\nlr: "2"\noptim: {lr: 3}\n'
+        '# @package _global_\n# The second:\n# a < b.\n# More.\nlr: "2"\noptim: {lr: 3}\n'
     )
     monkeypatch.setattr(config, "folder", lambda: tmp_path)
     text = "\n".join(hooks.reference())
