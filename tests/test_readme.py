@@ -1,4 +1,4 @@
-"""Every command in the README works, or another test runs it and is named here."""
+"""Every command in the README and in docs/ works, or another test runs it and is named there or here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -20,10 +21,30 @@ from tests.conftest import write_photos
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
-COMMANDS = [" ".join(line.split()) for line in BLOCKS.splitlines() if line.strip()]
+# In the order of the site's menu, in which a reader may type them.
+PAGES = re.findall(r"^ +- [^#\n]*?(\w+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+# A comment before a block says why it is not run here: `<!-- needs a cluster: TEST -->`, `<!-- run by TEST: … -->`, or
+# `<!-- not run: REASON -->`.
+BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n+)?```bash\n(.*?)```", re.DOTALL)
+EXEMPT = re.compile(r"(?:needs a cluster: (tests/\S+)|run by (tests/[^\s:]+)(?:: .+)?|not run: (?:\S+ ){3,}\S+)")
+
+
+def blocks(page: Path) -> list[tuple[str, list[str]]]:
+    """The page's blocks of commands: the comment before each, or nothing, and its commands in one line each."""
+    text = re.sub(r"<!--[^>]*\n.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)  # hidden from readers
+    found = [(comment, block.replace("\\\n", " ")) for comment, block in BLOCK.findall(text)]
+    return [
+        (comment, [" ".join(line.split()) for line in block.splitlines() if line.strip()]) for comment, block in found
+    ]
+
+
+BLOCKS = [block for page in (ROOT / "README.md", *(ROOT / "docs" / name for name in PAGES)) for block in blocks(page)]
+COMMANDS = list(dict.fromkeys(command for _, commands in BLOCKS for command in commands))
+EXEMPTED = {command for comment, commands in BLOCKS if comment for command in commands}
 PAPER = "paper_mobilenet_v2_160px"
-# What makes a command of the README small; it changes no meaning but the photos' and the model's.
+# The columns of the paper's Table 1, and the digits that it prints.
+PRINTED = {"lr": 6, "train_loss": 4, "val_loss": 4, "accuracy": 4}
+# What makes a command of the pages small; it changes no meaning but the photos' and the model's.
 SMALL = ["data=folder", "data.root=photos", "model=tiny", "image_size=16", "data.workers=0"]
 
 
@@ -44,42 +65,78 @@ def test_no_placeholder_is_left():
     assert not re.findall(r"^[A-Z]{4,}$", README, re.MULTILINE)
 
 
+def test_every_page_is_in_the_menu():
+    assert set(PAGES) == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def test_what_is_not_run_here_says_why_or_where_it_is():
+    for comment in filter(None, (comment for comment, _ in BLOCKS)):
+        found = EXEMPT.fullmatch(comment)
+        assert found, f"{comment!r} is no reason"
+        assert all((ROOT / test).is_file() for test in found.groups() if test), comment
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_reason"),
+    [
+        ("needs a cluster: tests/clusters/test_ray.py", True),
+        ("run by tests/test_readme.py: in another way", True),
+        ("not run: it takes a night", True),
+        ("not run: ", False),
+        ("not run: slow", False),
+        ("needs a cluster", False),
+        ("skipped", False),
+    ],
+)
+def test_a_reason_is_a_test_or_a_few_words(comment, is_reason):
+    assert bool(EXEMPT.fullmatch(comment)) is is_reason
+
+
 def test_the_tables_of_the_paper_are_those_of_the_committed_sweep():
+    import yaml
+
     from flowerbench import report
     from flowerbench.report import epochs, frame
     from flowerbench.report.formats.markdown import pipe_table
 
+    paper = yaml.safe_load((ROOT / "flowerbench/report/references/paper.yaml").read_text(encoding="utf-8"))
     runs = frame.load(ROOT / "multirun" / PAPER)
     assert set(runs.runs["status"]) == {"FINISHED"}
     assert report.summary(runs) in README
     longest = runs.epochs[runs.epochs["run"] == "batch_size-16_epochs-25"]
-    assert pipe_table(epochs.table(longest)) in README
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    for text in (README, page):
+        assert pipe_table(epochs.table(longest)) in text
+    rows = re.sub(" +", " ", page)
+    for printed in paper["epochs"][0]["rows"]:
+        cells = [f"{printed[key]:.{digits}f}" for key, digits in PRINTED.items()]
+        assert f"| {printed['epoch']} | {' | '.join(cells)} |" in rows
+    for printed in paper["settings"]:
+        name = f"Batch_size={printed['batch_size']}, epochs={printed['epochs']}"
+        assert f"| {name} | {printed['accuracy']:.4f} | {printed['correct']}/{printed['total']} |" in rows
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_commands(tmp_path):
-    write_photos(tmp_path / "photos", {"daisy": 20, "rose": 20})
-    (tmp_path / "my_options" / "optim").mkdir(parents=True)
-    (tmp_path / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
-    (tmp_path / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
-    shutil.copytree(ROOT / "multirun" / PAPER, tmp_path / "multirun" / PAPER)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    lay_out(tmp_path)
+    bin_folder = str(Path(sys.executable).parent)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]])}
     ran = 0
     for command in COMMANDS:
         words = shlex.split(command)
         if words[:3] == ["python", "-m", "flowerbench"] or "experiment=paper" in words:
             continue  # the checks run the first two, test_real_photos.py the last
-        if ELSEWHERE & set(words) or words[0] == "torchrun":
-            continue  # tests/clusters, test_distributed.py
+        if command in EXEMPTED or ELSEWHERE & set(words) or words[0] in ("torchrun", "pip"):
+            continue  # tests/clusters, test_distributed.py; what pip installs, the set-up does
         if words == ["mlflow", "ui"]:
             look_at_mlflow(tmp_path, environment)
         else:
-            assert words[:2] == ["python", "-m"], command
-            more = SMALL if words[2] == "flowerbench.train" else []
+            assert words[:2] == ["python", "-m"] or "|" in words, command
+            more = shlex.join(SMALL) if words[2] == "flowerbench.train" else ""
             done = subprocess.run(
-                [sys.executable, *words[1:], *more],
-                cwd=tmp_path,
+                ["bash", "-o", "pipefail", "-c", f"{command} {more}"],
+                cwd=tmp_path / "fresh" if words[2:4] == ["flowerbench.data", "prepare"] else tmp_path,
                 env=environment,
                 capture_output=True,
                 text=True,
@@ -94,6 +151,33 @@ def test_the_commands(tmp_path):
                 )
         ran += 1
     assert ran >= 13
+
+
+def lay_out(folder: Path) -> None:
+    """What the commands of the pages name: photos, lists, options, and a sweep."""
+    write_photos(folder / "photos", {"daisy": 20, "rose": 20})
+    write_photos(folder / "more", {"tulip": 1})
+    (folder / "more" / "tulip" / "000.png").rename(folder / "more" / "tulip.jpg")
+    for photo in (folder / "photos" / "daisy").iterdir():
+        photo.rename(photo.with_suffix(".jpg"))
+    downloaded = write_photos(folder / "fresh" / "downloaded", {"all": 4})
+    (downloaded / "train.txt").write_text("all/000.png 0\nall/001.png 1\n")
+    (downloaded / "val.txt").write_text("all/002.png 0\nall/003.png 1\n")
+    (downloaded / "classes.txt").write_text("daisy\nrose\n")
+    (folder / "fresh" / "names.txt").write_text("daisy\nrose\n")
+    (folder / "fresh" / "labels.csv").write_text("path,class\nall/000.png,0\nall/001.png,1\n")
+    (folder / "my_options" / "optim").mkdir(parents=True)
+    (folder / "my_options" / "optim" / "rmsprop.yaml").write_text("_target_: torch.optim.RMSprop\nlr: 0.001\n")
+    (folder / "points.csv").write_text("batch_size,optim.lr\n8,0.01\n16,0.02\n")
+    shutil.copytree(ROOT / "multirun" / PAPER, folder / "multirun" / PAPER)
+
+
+def test_what_pip_installs_there_is():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    extras = re.findall(r"pip install '\.\[(\w+)\]'", text)
+    assert {"joblib", "slurm", "ray", "optuna", "server"} <= set(extras)
+    assert set(extras) <= project["optional-dependencies"].keys()
 
 
 # On a cluster, which tests/clusters bring up; they name the same settings.
