@@ -33,7 +33,7 @@ def load(settings: Settings) -> Split:
         overrides = ["data=synthetic", *size]
     config.register()
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
-        data = compose("config", [*overrides, "data.on_bad_image=skip"]).data
+        data = compose("config", [*overrides, "data/protocol=paper", "data.on_bad_image=skip"]).data
     photos = sources.load(data)
     parts = split.split(photos, data)
     wanted = settings.photos or len(photos)

@@ -33,7 +33,9 @@ def without_seconds(run: Path) -> pd.DataFrame:
     return pd.read_csv(run / "history.csv", dtype=str).drop(columns="seconds")
 
 
-@pytest.mark.parametrize("more", [[], ["data.workers=1", "min_micro_batch=2"], ["batch_size=39"]])
+@pytest.mark.parametrize(
+    "more", [[], ["data.workers=1", "min_micro_batch=2"], ["batch_size=39", "data.stratify=false"]]
+)
 def test_it_tells_where_the_time_goes_and_changes_no_number(train, tmp_path, more):
     told = train("profile=true", "hydra.run.dir=watched", "reuse=off", *more)
     train("hydra.run.dir=plain", "reuse=off", *more)
