@@ -121,6 +121,7 @@ class Data:
 class Model:
     name: str = _key(_NAME)
     weights: str | None = _key()
+    kwargs: dict[str, Any] = _key()
     freeze: str | None = _key(
         Allowed(
             "backbone, or how many stages, 1 or more", lambda v: v == "backbone" or (v.isdecimal() and int(v) >= 1)
@@ -129,7 +130,6 @@ class Model:
     )
     dropout: float | None = _key(number("a number from 0, below 1", lambda v: 0 <= v < 1), default=None)
     ema: float | None = _key(number("a number between 0 and 1, both excluded", lambda v: 0 < v < 1), default=None)
-    kwargs: dict[str, Any] = _key()
 
 
 @dataclass

@@ -66,7 +66,7 @@ def test_onnx_answers_as_predict_does_for_batches_of_any_size(
 
     said, code = answer(capsys, run, "--format", "onnx")
     assert code == 0
-    assert "on 10 validation photos, no probability differs" in said
+    assert "on 11 validation photos, no probability differs" in said
     assert "pixels, uint8 (n, 32, 32, 3), RGB" in said
     session = onnxruntime.InferenceSession(str(run / "model.onnx"))
     expected = predicted(run, squares)

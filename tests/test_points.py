@@ -80,12 +80,12 @@ def test_points_may_be_a_list(plan, tmp_path, name):
 
 def test_values_of_a_list_may_be_anything(plan, tmp_path):
     (tmp_path / "p.yaml").write_text(
-        "- {model.weights: null, data.augmentation.scale: [0.5, 1.0], data.name: 'a b, c', +optim.nesterov: true}\n"
+        "- {model.weights: null, data.augmentation.scale: [0.5, 1.0], data.name: 'a b, c', +optim.foreach: true}\n"
     )
     _, (point,) = plan(f"points={tmp_path / 'p.yaml'}")
     cfg = point.config
     assert (cfg.model.weights, list(cfg.data.augmentation.scale), cfg.data.name) == (None, [0.5, 1.0], "a b, c")
-    assert cfg.optim.nesterov is True
+    assert cfg.optim.foreach is True
 
 
 @pytest.mark.parametrize(

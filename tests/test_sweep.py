@@ -125,7 +125,7 @@ def test_a_sweep_stopped_by_a_signal_still_sums_up(tmp_path, small):
 
 
 def test_names_of_points_are_safe_and_hold_what_varies_alone(flowerbench, tmp_path, small):
-    sweep = ["data.augmentation.scale=[0.5,1.0],[0.9,1.0]", "seed=3", "+optim.nesterov=true"]
+    sweep = ["data.augmentation.scale=[0.5,1.0],[0.9,1.0]", "seed=3", "+optim.foreach=true"]
     done = flowerbench("train", "--multirun", *small, "epochs=1", *sweep, "tracking=none")
     assert done.returncode == 0, done.stderr
     names = [run.parent.name for run in only_sweep(tmp_path).glob("*/summary.json")]

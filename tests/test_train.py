@@ -111,7 +111,7 @@ def test_the_same_command_gives_the_same_bits_whatever_the_loader_and_its_worker
         (["epochs=abc"], "flowerbench: epochs=abc is not allowed: a whole number, 1 or more"),
         (["optim.lrr=1"], "flowerbench: optim.lrr is not a key of the config: did you mean optim.lr?"),
         (["+foo=1"], "flowerbench: foo is not a key of the config"),
-        (["optim=none"], "flowerbench: Could not find 'optim/none' Available options in 'optim': adamw sgd"),
+        (["optim=none"], "flowerbench: Could not find 'optim/none' Available options in 'optim': adamw base sgd"),
         (["batch_size=16,32"], "flowerbench: Ambiguous value for argument 'batch_size=16,32': to sweep"),
         (["--multirun", "batch_size=16,0"], "flowerbench: batch_size=0 is not allowed: a whole number, 1 or more"),
         (["--multirun", "epochs=1,x"], "flowerbench: epochs=x is not allowed: a whole number, 1 or more"),

@@ -92,7 +92,8 @@ def outcome(run: pd.Series[Any]) -> str:
     planned, done = run.get("epochs"), int(run["epochs_done"])
     if word == "FINISHED":
         reason = run["reason"] or ("its accuracy is not known" if pd.isna(run["best_accuracy"]) else None)
-        if not reason and not is_unset(planned) and planned is not None and 0 < done < int(planned):
+        patience = run.get("patience")
+        if not reason and patience is not None and not is_unset(patience) and 0 < done < int(planned):
             return f"{word} early ({done} of {planned} epochs)"
         return f"{word}, but {reason}" if reason else word
     # That a run was stopped or pruned, its status says already.
