@@ -54,6 +54,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.long
 def test_the_best_epoch_is_judged_on_the_test_photos_and_everybody_is_told(flowerbench, tmp_path, holdout):
     done = flowerbench("train", *holdout)
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,12 @@ def without_seconds(run: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["data.workers=1", "min_micro_batch=2"], ["batch_size=39", "data.stratify=false"]]
+    "more",
+    [
+        [],
+        pytest.param(["data.workers=1", "min_micro_batch=2"], marks=pytest.mark.long),
+        pytest.param(["batch_size=39", "data.stratify=false"], marks=pytest.mark.long),
+    ],
 )
 def test_it_tells_where_the_time_goes_and_changes_no_number(train, tmp_path, more):
     told = train("profile=true", "hydra.run.dir=watched", "reuse=off", *more)

@@ -97,7 +97,9 @@ def test_a_checkpoint_is_the_same_however_the_run_is_carried_out(run, tmp_path):
     assert_same(one, run("other", "min_micro_batch=2", f"cache.dir={tmp_path / 'elsewhere'}"))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.long] * (number > 1)) for number, case in enumerate(CASES)]
+)
 def test_a_run_cut_at_any_epoch_is_the_same_as_one_in_one_go(run, trained_epochs, case):
     whole = run("whole", *CASES[case], "reuse=off")
     assert trained_epochs == [1, 2, 3, 4]

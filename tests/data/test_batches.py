@@ -53,8 +53,10 @@ def same(first, second):
     )
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("workers", "start_method"),
+    [(1, "fork"), (3, "fork"), (1, "spawn"), pytest.param(3, "spawn", marks=pytest.mark.long)],
+)
 def test_nothing_depends_on_worker_processes(data, workers, start_method):
     if start_method == "fork" and start_method not in torch.multiprocessing.get_all_start_methods():
         pytest.skip("this system has no fork")

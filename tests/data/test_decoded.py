@@ -215,6 +215,7 @@ print((most - before) / 1e6)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(psutil.Process(), "memory_maps"), reason="this system does not tell")
 def test_a_pass_over_many_photos_needs_the_memory_of_a_batch(tmp_path, home):
     root = write_photos(tmp_path / "large", {"ash": 30, "beech": 30}, size=(1200, 1000))
