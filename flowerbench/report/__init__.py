@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ def markdown(runs: Runs, rows: str | None = None, columns: str | None = None) ->
     return markdown.render(document.full(runs, analysis.sections(runs, rows=rows, columns=columns)))
 
 
-def summary(runs: Runs) -> str:
-    """The table of settings and what it comes to, in Markdown."""
+def summary(runs: Runs, group_by: Sequence[str] | None = None) -> str:
+    """The table of settings and what it comes to, in Markdown; `group_by` as in analysis.sections."""
     from flowerbench.report import analysis, document
     from flowerbench.report.formats import markdown
 
-    return markdown.render(document.short(analysis.sections(runs)))
+    return markdown.render(document.short(analysis.sections(runs, group_by)))

@@ -93,7 +93,7 @@ def outcome(run: pd.Series[Any]) -> str:
     if word == "FINISHED":
         reason = run["reason"] or ("its accuracy is not known" if pd.isna(run["best_accuracy"]) else None)
         patience = run.get("patience")
-        if not reason and patience is not None and not is_unset(patience) and 0 < done < int(planned):
+        if not reason and planned and patience is not None and not is_unset(patience) and 0 < done < int(planned):
             return f"{word} early ({done} of {planned} epochs)"
         return f"{word}, but {reason}" if reason else word
     # That a run was stopped or pruned, its status says already.

@@ -25,7 +25,7 @@ def tables(runs: Runs, sections: Sequence[Section]) -> dict[str, pd.DataFrame]:
     return {
         "settings": pd.concat(settings, ignore_index=True) if settings else pd.DataFrame(),
         "pairs": pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(),
-        "runs": pd.concat([runs.runs.assign(**facts), measures(runs)], axis=1).reset_index(),
+        "runs": pd.concat([runs.runs.assign(**facts), measures(runs)], axis=1).copy().reset_index(),
         "epochs": runs.epochs,
     }
 
