@@ -44,8 +44,6 @@ class Assembly:
         self, cfg: Config, on_batch: engine.OnBatch, *, done: Sequence[Row] = (), micro_batch: int | None = None
     ) -> Iterator[engine.Epoch]:
         """Train on after the epochs that are done; see engine.fit."""
-        if self.accumulate > 1:  # the batches of a step are the parts of a large one
-            micro_batch = min(micro_batch or cfg.batch_size, cfg.batch_size)
         return engine.fit(
             self.learner,
             self.optimizer,
@@ -57,6 +55,7 @@ class Assembly:
             on_batch,
             done=done,
             micro_batch=micro_batch,
+            accumulated=cfg.batch_size if self.accumulate > 1 else None,  # a step's batches are parts of a large one
             recipe=self.recipe,
         )
 
@@ -112,8 +111,9 @@ def assemble(cfg: Config) -> Assembly:
     steps = recipe.build(cfg, len(photos.classes), average)
     learner: nn.Module = network
     if features.are_enough(cfg, last := model.head_module(network, head)):
-        facts = _facts_of_features(cfg, photos, device)
-        if (found := features.of_all(stream, len(photos), network, last, placement, facts)) is not None:
+        facts, max_bytes = _facts_of_features(cfg, photos, device), cfg.data.cached_max_gb * 1e9
+        found = features.of_all(stream, len(photos), network, last, placement, facts, max_bytes)
+        if found is not None:
             stream, learner = stream.prepared(found), last
     return Assembly(photos, parts, stream, device, placement, network, learner, optimizer, scheduler, steps, accumulate)
 

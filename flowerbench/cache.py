@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import uuid
@@ -103,15 +104,15 @@ def remove(trajectory: Path) -> bool:
 def _thin(trajectory: Path, surplus: float, newest: int) -> None:
     import numpy as np
 
-    best, needless = -1.0, []
+    best, lowest, needless = -1.0, math.inf, []
     for number in sorted(int(file.stem) for file in trajectory.glob("[0-9]*.npz")) if surplus > 0 else ():
         try:
             with np.load(trajectory / f"{number:04}.npz") as found:
-                accuracy = float(found["val_accuracy"])
+                accuracy, loss = float(found["val_accuracy"]), float(found["val_loss"])
         except Exception:  # a broken archive raises anything, and whoever takes the epoch will tell
             continue
-        if accuracy > best:
-            best = accuracy
+        if accuracy > best or loss < lowest:
+            best, lowest = max(accuracy, best), min(loss, lowest)
         elif number != newest:
             needless.append(trajectory / f"{number:04}.pt")
     for file in needless:

@@ -80,6 +80,8 @@ def _contradictions(cfg: DictConfig) -> Iterator[str]:
         yield f"data.folds={data.folds} is {data.folds} runs: add --multirun (of a grid), or name one with data.fold=0"
     if data.folds is not None and data.fold is not None and data.fold >= data.folds:
         yield f"data.fold={data.fold} is not allowed: a whole number from 0 to {data.folds - 1}, below data.folds"
+    if cfg.schedule._target_.endswith(".OneCycleLR") and cfg.schedule.get("warmup_epochs"):
+        yield "schedule.warmup_epochs is not for OneCycleLR, which has its own: use schedule.pct_start"
     weights = cfg.model.weights
     if weights not in (None, "imagenet") and not Path(weights).expanduser().is_file():
         yield f"model.weights={weights} is not a file: name a state dict, imagenet or null"

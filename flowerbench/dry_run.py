@@ -11,6 +11,7 @@ from typing import Any, cast
 from flowerbench import cache as caches
 from flowerbench import config, drive, identity, provenance, summaries
 from flowerbench.data import sources, split
+from flowerbench.history import last_epoch, row_of
 from flowerbench.placement import pick_device
 from flowerbench.points import Point
 from flowerbench.report.blocks import Table
@@ -85,7 +86,9 @@ def _work(
     computed = provenance.computation(cfg, pick_device(cfg.device), None, threads)
     key = identity.trajectory(point.config, known | computed)
     home = caches.epochs_folder(cfg.cache.dir)
-    kept = Trajectory(home / key, takes=cfg.reuse != "off").usable(cfg.epochs)
+    there = Trajectory(home / key, takes=cfg.reuse != "off", best_by=cfg.best_by).epochs(cfg.epochs)
+    has_ended = last_epoch([row_of(epoch) for epoch in there], cfg.best_by, cfg.patience) is not None
+    kept = cfg.epochs if has_ended else len(there)
     shared = reached.get(key, 0) if cfg.reuse == "on" else 0
     own = int(before.get("epochs_done") or 0) if before.get("trajectory") == key else 0
     have = min(max(kept, shared, own), cfg.epochs)

@@ -26,7 +26,7 @@ from flowerbench.recipe import PLAIN, Recipe
 from flowerbench.schedules import Schedule
 
 # Part of what epochs in the cache are known by: to be raised when a change of ours changes a number.
-VERSION = 2
+VERSION = 3
 
 BatchStream = Iterable[tuple[Tensor, Tensor]]
 # Called after every batch with ("train" or "val", photos done, photos in all).
@@ -100,8 +100,8 @@ def train_epoch(
 
 
 def _parts(whole: Tensor, size: int | None) -> Sequence[Tensor]:
-    """Parts of `size` at most, as long as one another: batch norm cannot learn from one of a single photo."""
-    return torch.chunk(whole, math.ceil(len(whole) / size)) if size and len(whole) else [whole]
+    """Parts of `size` at most, as long as one another but for a photo: batch norm learns nothing from a single one."""
+    return torch.tensor_split(whole, math.ceil(len(whole) / size)) if size and len(whole) else [whole]
 
 
 def _check_finite(loss: float, step: int) -> None:
@@ -160,13 +160,15 @@ def fit(
     *,
     done: Sequence[Row] = (),
     micro_batch: int | None = None,
+    accumulated: int | None = None,
     recipe: Recipe = PLAIN,
 ) -> Iterator[Epoch]:
     """Train up to `cfg.epochs` epochs, evaluating after each; yields each epoch as soon as it is complete.
 
     After the epochs that are `done` the model, optimiser and scheduler must be as the last of them left them. When an
     epoch is yielded, the scheduler has been stepped: they are as the next epoch will find them. Fewer are trained when
-    `cfg.patience` ends. Raises RunError when a loss is not finite, naming the epoch.
+    `cfg.patience` ends. Where `accumulated` is a number, batches of so many photos make a step. Raises RunError when
+    a loss is not finite, naming the epoch.
     """
     history = list(done)
     for number in range(len(history) + 1, cfg.epochs + 1):
@@ -182,12 +184,13 @@ def fit(
                 optimizer,
                 placement,
                 lambda done: on_batch("train", done, len(split.train)),
-                micro_batch,
+                min(filter(None, (micro_batch, accumulated)), default=None),
                 recipe,
             )
             judged = recipe.average.module if recipe.average else model
-            for seen in {model, judged}:
-                distributed.average_batch_norm(seen)
+            # In the same order in every process.
+            for learnt in (model, judged) if judged is not model else (model,):
+                distributed.average_batch_norm(learnt)
             val_loss, correct, probabilities = evaluate(
                 judged,
                 batches.val(number, split.val),

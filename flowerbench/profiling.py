@@ -68,7 +68,10 @@ class Watch:
         """The epochs of `made`, the first of them watched."""
         has_ended = len(done) == cfg.epochs or last_epoch(done, cfg.best_by, cfg.patience) is not None
         if self._folder is not None and not has_ended:
-            with _Trace(self._folder, made.device, cfg.batch_size) as trace, self._clock.following(made) as followed:
+            with (
+                _Trace(self._folder, made.device, cfg.batch_size * made.accumulate) as trace,
+                self._clock.following(made) as followed,
+            ):
 
                 def traced(part: str, done: int, total: int) -> None:
                     with self._clock.during(PROFILER):
@@ -130,8 +133,8 @@ class _Clock:
                 self.turn(BACKWARD)
 
         hooks = [
-            made.network.register_forward_pre_hook(forward_begins),
-            made.network.register_forward_hook(forward_ends),
+            made.learner.register_forward_pre_hook(forward_begins),
+            made.learner.register_forward_hook(forward_ends),
             made.optimizer.register_step_pre_hook(lambda *_: self.turn(STEP)),
             made.optimizer.register_step_post_hook(lambda *_: self.turn(REST)),
         ]

@@ -79,7 +79,7 @@ def facts(
 
 
 # What the time of an epoch depends on.
-COSTS = ("model", "image_size", "precision", "photos", "augmented", "computed_on", "micro_batch")
+COSTS = ("model", "freeze", "image_size", "precision", "photos", "augmented", "computed_on", "micro_batch")
 
 
 def about(cfg: Config, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +89,7 @@ def about(cfg: Config, known: Mapping[str, Any]) -> dict[str, Any]:
         "settings": f"{cfg.data.name}, {cfg.model.name}, {cfg.image_size} px, batch_size={cfg.batch_size}, "
         f"{optimizer} lr={cfg.optim.get('lr')}, {schedule}, seed={cfg.seed}",
         "model": f"{cfg.model.name} {dict(cfg.model.kwargs)}",
+        "freeze": cfg.model.freeze,
         "image_size": cfg.image_size,
         "batch_size": cfg.batch_size,
         "precision": cfg.precision,

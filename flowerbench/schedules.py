@@ -9,11 +9,23 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 from flowerbench import errors
 from flowerbench.errors import UsageError
 from flowerbench.open_groups import ScheduleOptions, parted
+
+# Those that multiply the rate they find, as a warm-up does.
+_WARMED_UP = (StepLR, MultiStepLR, ConstantLR, ExponentialLR, CosineAnnealingLR, ReduceLROnPlateau)
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def build(cfg: DictConfig, optimizer: torch.optim.Optimizer) -> Schedule:
     main = errors.blamed_on("schedule", make, optimizer, **given)
     if not chosen.warmup_epochs:
         return Schedule(main)
-    if isinstance(main, OneCycleLR):
-        raise UsageError("schedule.warmup_epochs is not for OneCycleLR, which has its own: use schedule.pct_start")
+    if not isinstance(main, _WARMED_UP):
+        raise UsageError(f"schedule.warmup_epochs is not for {type(main).__name__}, which sets its rates outright")
     start = 1 / (chosen.warmup_epochs + 1)
     return Schedule(main, LinearLR(optimizer, start_factor=start, total_iters=chosen.warmup_epochs))

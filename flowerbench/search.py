@@ -36,8 +36,12 @@ BEAT, GRACE = 5, 30
 PRUNED, PRUNER, SETTINGS = "flowerbench.pruned", "flowerbench.pruner", "flowerbench.settings"
 
 
-def reporter(search: Search, epochs: int) -> Callable[[Row], None]:
+def reporter(
+    search: Search, epochs: int, ends: Callable[[Sequence[Row]], object] = lambda rows: None
+) -> Callable[[Row], None]:
     """What to call after each of `epochs` epochs, with its row of history.csv; it raises Pruned to stop the run there.
+
+    `ends` tells whether a run is over after the epochs whose rows it is given: nothing is left to stop then.
 
     Without a trial it does nothing. A storage that goes away costs a warning, and nothing else.
     """
@@ -62,14 +66,16 @@ def reporter(search: Search, epochs: int) -> Callable[[Row], None]:
     study = optuna.load_study(study_name=search.study, storage=storage, pruner=pruner)
 
     has_warned = False
+    rows: list[Row] = []
 
     def report(row: Row) -> None:
         nonlocal has_warned
         epoch = int(row["epoch"])
+        rows.append(row)
         try:
             storage.set_trial_intermediate_value(trial_id, epoch, row["val_accuracy"])
             # After the last epoch there is nothing left to save.
-            if epoch >= epochs or not pruner.prune(study, storage.get_trial(trial_id)):
+            if epoch >= epochs or ends(rows) or not pruner.prune(study, storage.get_trial(trial_id)):
                 return
             why = f"pruned after epoch {epoch} of {epochs}"
             storage.set_trial_user_attr(trial_id, PRUNED, why)

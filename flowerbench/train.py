@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from functools import partial
 from typing import cast
 
 import hydra
@@ -24,7 +25,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
     from flowerbench import assembly, background, checkpoint, profiling, provenance, resume, store, tracking, trajectory
     from flowerbench.engine import Epoch
     from flowerbench.held_out import judge
-    from flowerbench.history import row_of
+    from flowerbench.history import last_epoch, row_of
     from flowerbench.progress import EpochBar
 
     params = identity.flat(cast(DictConfig, cfg))
@@ -58,7 +59,8 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
             if state:
                 made.load(state)
             tracker.go_on(folder.rows)
-            report = search.reporter(cfg.search, cfg.epochs)
+            ends = partial(last_epoch, by=cfg.best_by, patience=cfg.patience)
+            report = search.reporter(cfg.search, cfg.epochs, ends)
             for row in folder.rows:
                 report(row)
             tracker.tag(provenance.tags(folder.facts))

@@ -288,6 +288,7 @@ def test_what_goes_wrong_in_one_process_is_the_reason_in_the_record(trained, tmp
     ("arguments", "message"),
     [
         (["batch_size=1"], "batch_size=1 is less than a photo for each of 2 processes"),
+        (["optim.accumulate=2"], "optim.accumulate is for one process, not for 2"),
         pytest.param(["device=cuda:0"], "device=cuda:0 is one device, for 2 processes", marks=pytest.mark.long),
         pytest.param(["epochs=x"], "epochs=x is not allowed", marks=pytest.mark.long),
         pytest.param(["optim.sped=3"], "optim.sped is not a key of the config", marks=pytest.mark.long),

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
@@ -157,6 +159,14 @@ def test_a_run_ends_when_it_has_not_been_better_for_a_while(setting):
     history = [row_of(epoch) for epoch in losses.fit()]
     best = min(history, key=lambda row: row["val_loss"])
     assert len(history) == min(best["epoch"] + 2, 9)
+
+
+@given(st.integers(1, 300), st.integers(1, 40))
+def test_parts_of_a_batch_are_as_long_as_one_another(photos, size):
+    lengths = [len(part) for part in engine._parts(torch.arange(photos), size)]
+    assert sum(lengths) == photos
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
 
 
 def test_a_run_that_had_no_patience_left_trains_no_more(setting):

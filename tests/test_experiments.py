@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from flowerbench import report
+from flowerbench import identity, report
 from flowerbench.report import frame
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,19 @@ def test_the_table_is_that_of_the_kept_sweep(name):
 
 
 @pytest.mark.parametrize("name", KEPT)
+def test_the_kept_sweep_is_what_its_file_asks_for(name, compose_config):
+    """Each run's overrides, composed today, give the config that it was trained with, but for keys added since."""
+    for folder in (ROOT / "multirun" / name).iterdir():
+        if folder.is_dir():
+            overrides = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+            was = identity.flat(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+            now = identity.flat(compose_config(*overrides))
+            assert {key: now.get(key) for key in was if key != "repeats"} == {
+                key: value for key, value in was.items() if key != "repeats"
+            }
+
+
+@pytest.mark.parametrize("name", [*KEPT, "search"])
 def test_the_kept_sweep_holds_no_path_of_a_machine_and_no_model(name):
     for file in (ROOT / "multirun" / name).rglob("*"):
         assert file.suffix not in (".pt", ".ckpt", ".onnx"), file

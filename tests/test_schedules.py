@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowerbench import optimizers, schedules
+from flowerbench import checks, optimizers, schedules
 from flowerbench.errors import UsageError
 
 
@@ -59,7 +59,10 @@ def test_one_cycle_rises_and_falls_with_momentum_opposite(compose_config):
 
 def test_one_cycle_has_a_warm_up_of_its_own(compose_config):
     with pytest.raises(UsageError, match=r"schedule\.warmup_epochs is not for OneCycleLR.*pct_start"):
-        made(compose_config, "schedule=onecycle", "schedule.warmup_epochs=1")
+        checks.check(compose_config("schedule=onecycle", "schedule.warmup_epochs=1"))
+    restarts = "schedule={_target_: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts, T_0: 3, warmup_epochs: 1}"
+    with pytest.raises(UsageError, match=r"warmup_epochs is not for CosineAnnealingWarmRestarts"):
+        made(compose_config, "~schedule", f"+{restarts}")
 
 
 @pytest.mark.parametrize("overrides", [*EXPECTED, "schedule=onecycle", "schedule=cosine schedule.warmup_epochs=4"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,16 +35,24 @@ def are_enough(cfg: Config, head: nn.Module) -> bool:
 
 
 def of_all(
-    batches: Batches, count: int, network: nn.Module, head: nn.Module, placement: Placement, facts: Mapping[str, Any]
+    batches: Batches,
+    count: int,
+    network: nn.Module,
+    head: nn.Module,
+    placement: Placement,
+    facts: Mapping[str, Any],
+    max_bytes: float,
 ) -> Tensor | None:
     """The input of the head for each of `count` photos, shape (count, features), on the device.
 
-    They are read from the cache folder, or computed and put there; `facts` are what they depend on beside the
-    backbone's weights. None where the head is not all that comes after them.
+    They are read from the cache folder, or computed and put there, where at most `max_bytes` are kept; `facts` are
+    what they depend on beside the backbone's weights. None where the head is not all that comes after them.
     """
     file = cache.decoded_folder() / f"features-{_key(network, head, facts)}" / "features.npy"
     try:
-        return torch.from_numpy(np.load(file)).to(placement.device)
+        kept = torch.from_numpy(np.load(file)).to(placement.device)
+        os.utime(file.parent)  # what was not used for longest goes first
+        return kept
     except (OSError, ValueError):
         started = time.perf_counter()
     found = _computed(batches, count, network, head, placement)
@@ -51,6 +60,7 @@ def of_all(
         return None
     try:
         _keep(file, found)
+        cache.bound(file.parent.parent, max_bytes, in_use=file.parent)
     except OSError as error:
         log.warning("Features are not kept for other runs (%s): %s", error.strerror or error, file.parent)
     seconds = time.perf_counter() - started
