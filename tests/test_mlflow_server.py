@@ -154,7 +154,7 @@ def check(server: Server, sweep: Path) -> None:
         for metric, field in METRICS.items():
             sent = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
             assert sent == [(int(row["epoch"]), pytest.approx(float(row[field]))) for row in rows]
-        assert run.data.metrics["val_total"] == 10
+        assert run.data.metrics["val_total"] == 11
         assert run.data.params["seed"] == name[-1]
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"history.csv", "summary.json", "config.yaml", "curves.png", "confusion_matrix.png"} <= files

@@ -126,7 +126,7 @@ def test_the_table_has_a_sweep_with_its_runs_below_it_and_accuracies_first(addre
     left = headers.evaluate_all("cells => cells.map(c => [c.getBoundingClientRect().left, c.innerText.trim()])")
     columns = [name for _, name in sorted(left) if name]
     assert columns[:5] == ["Run Name", "Created", "best/val_accuracy", "best/epoch", "Description"]
-    expect(page.get_by_text(re.compile(r"^Best accuracy [01]\.\d{4} \(\d+/10\) in epoch \d"))).to_have_count(4)
+    expect(page.get_by_text(re.compile(r"^Best accuracy [01]\.\d{4} \(\d+/11\) in epoch \d"))).to_have_count(4)
 
 
 def test_four_runs_are_compared_by_their_accuracy(address: str, page: Any):
