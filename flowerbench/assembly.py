@@ -15,6 +15,7 @@ from flowerbench.config import Config
 from flowerbench.data import augment, features, sources, split
 from flowerbench.data.batches import Batches
 from flowerbench.history import Row
+from flowerbench.open_groups import optim_options
 from flowerbench.placement import Placement, pick_device, place
 
 # A GPU is faster with many photos at a time; a CPU is not.
@@ -96,7 +97,7 @@ def assemble(cfg: Config) -> Assembly:
     if average:
         place(average.module, device, cfg.precision, cfg.compile)
     placement = place(network, device, cfg.precision, cfg.compile)
-    accumulate = optimizers.accumulate(cast(DictConfig, cfg.optim))
+    accumulate = optim_options(cast(DictConfig, cfg.optim)).accumulate
     optimizer = optimizers.build(cast(DictConfig, cfg.optim), network, head, cfg.batch_size * accumulate)
     scheduler = schedules.build(cast(DictConfig, cfg.schedule), optimizer)
     stream = Batches(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowerbench import run_arguments
 from flowerbench.errors import Parser, RunError, UsageError, leave_politely
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Judge the model of a trained run: accuracy, classes, confusion, calibration and worst photos, on "
         "the photos that its training kept apart or on another folder.",
     )
-    parser.add_argument(
-        "run", metavar="RUN", help="a run's folder, a sweep's for its best run, or an MLflow run by its id or name"
-    )
+    run_arguments.add_run(parser)
     parser.add_argument(
         "overrides",
         metavar="data.KEY=VALUE",
@@ -39,13 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take the mean of the probabilities over each photo and its mirror image, as where its validation did",
     )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="photos at a time (default: as in validation)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="the MLflow store (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)",
-    )
+    run_arguments.add_batches(parser)
+    run_arguments.add_store(parser)
     return parser
 
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowerbench import run_arguments
 from flowerbench.errors import Parser, RunError, UsageError, leave_politely
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write the model of a trained run as a file that other programs read, checked against PyTorch on "
         "the run's validation photos (on drawn ones where they are not here), or log it to MLflow with its run.",
     )
-    parser.add_argument(
-        "run", metavar="RUN", help="a run's folder, a sweep's for its best run, or an MLflow run by its id or name"
-    )
+    run_arguments.add_run(parser)
     parser.add_argument("--format", choices=(*_FILES, "mlflow"), required=True, help="of the model")
     parser.add_argument(
         "--out",
@@ -39,11 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "logging",
     )
     parser.add_argument("--register", metavar="NAME", help="with mlflow, also make it a version of a registered model")
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="the MLflow store (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)",
-    )
+    run_arguments.add_store(parser)
     return parser
 
 

@@ -45,11 +45,14 @@ def build(cfg: Model, classes: int, image_size: int) -> nn.Module:
     """
     arguments = _arguments(cfg, image_size)
     model = _construct(cfg.name, num_classes=classes, **arguments)
+    if cfg.weights is None and cfg.dropout is None:
+        return model
+    own = head(model, cfg, classes, image_size)
     if cfg.weights is not None:
         state = _imagenet(cfg.name) if cfg.weights == "imagenet" else _from_file(Path(cfg.weights))
-        _load(model, state, head=head(model, cfg, classes, image_size), source=f"model.weights={cfg.weights}")
+        _load(model, state, head=own, source=f"model.weights={cfg.weights}")
     if cfg.dropout is not None:
-        _drop_out(model, head(model, cfg, classes, image_size), cfg.dropout)
+        _drop_out(model, own, cfg.dropout)
     return model
 
 

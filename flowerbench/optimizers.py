@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from flowerbench import errors
-from flowerbench.open_groups import OptimOptions, optim_options, parted
+from flowerbench.open_groups import OptimOptions, parted
 
 ParameterGroup = dict[str, Any]
 
@@ -33,11 +33,6 @@ def build(cfg: DictConfig, network: nn.Module, head: Collection[str], batch_size
     # Not given to `instantiate`, which would make a config of the groups.
     make = errors.blamed_on("optim", instantiate, arguments, _partial_=True)
     return cast(torch.optim.Optimizer, errors.blamed_on("optim", make, parameters))
-
-
-def accumulate(cfg: DictConfig) -> int:
-    """How many batches make a step."""
-    return optim_options(cfg).accumulate
 
 
 def scaled(lr: float, batch_size: int, per: int, rule: str) -> float:

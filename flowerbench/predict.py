@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowerbench import run_arguments
 from flowerbench.errors import FAILED, Parser, Told, UsageError, leave_politely
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Say what a trained run takes photos for. Files that cannot be read are named and left out; "
         "the exit code is 1 then.",
     )
-    parser.add_argument(
-        "run", metavar="RUN", help="a run's folder, a sweep's for its best run, or an MLflow run by its id or name"
-    )
+    run_arguments.add_run(parser)
     parser.add_argument(
         "photos", metavar="PHOTOS", nargs="+", help="files, folders with all below them, or - for paths from stdin"
     )
@@ -39,19 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--top", type=int, default=3, metavar="K", help="classes to name for each photo (default: %(default)s)"
     )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="photos at a time (default: as in validation)")
     parser.add_argument(
         "--explain",
         type=Path,
         metavar="DIR",
         help="also write a picture of each photo there: which places speak for its likeliest class (Grad-CAM)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="the MLflow store (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)",
-    )
+    run_arguments.add_batches(parser)
+    run_arguments.add_store(parser)
     return parser
 
 
