@@ -58,10 +58,10 @@ MOMENTS = {
 def test_the_best_epoch_is_judged_on_the_test_photos_and_everybody_is_told(flowerbench, tmp_path, holdout):
     done = flowerbench("train", *holdout)
     assert done.returncode == 0, done.stderr
-    assert "29 train, 12 validation, 9 test (holdout)" in done.stderr
+    assert "30 train, 11 validation, 9 test (holdout)" in done.stderr
     run = tmp_path / "run"
     ended = summary(run)
-    assert (ended["protocol"], ended["train_total"], ended["val_total"], ended["test_total"]) == ("holdout", 29, 12, 9)
+    assert (ended["protocol"], ended["train_total"], ended["val_total"], ended["test_total"]) == ("holdout", 30, 11, 9)
     assert right(run, "test") == (ended["test_correct"], 9)
     assert right(run, "val") == (ended["best_val_correct"], 12)
     assert ended["test_accuracy"] == ended["test_correct"] / 9

@@ -36,9 +36,9 @@ def split(photos: Photos, cfg: Data) -> Split:
     """The parts: the folders' own where there are `train/` and `val/`, else drawn, as `data/protocol` says.
 
     Photos that stay together are ranked by the hash of (`data.split_seed`, contents), so the order of files and the
-    machine do not matter. Of all photos, or (`data.stratify`) of each class, the last int(test_fraction n) are for the
-    test, the first int((1 - val_fraction - test_fraction) n) for training and the rest for validation; or else they
-    are dealt out to `data.folds`. Raises UsageError when a part would be empty.
+    machine do not matter. Of all photos, or (`data.stratify`) of each class, those after the first
+    int((1 - val_fraction) n) are for validation, and of these the first int(test_fraction n) for the test; or else
+    they are dealt out to `data.folds`. Raises UsageError when a part would be empty.
     """
     part_of: Sequence[str | None]
     if any(photos.parts):
@@ -116,14 +116,17 @@ def _kept_together(photos: Photos, near_distance: int | None) -> list[Group]:
 
 
 def _drawn(strata: Sequence[Sequence[Group]], cfg: Data, total: int) -> list[str]:
-    """The part of every photo. The test depends on its own share alone, whatever that of validation is."""
+    """The part of every photo.
+
+    The test is taken from what would train without one: photos that runs without a test validate on, and settings may
+    have been chosen by, never are in it.
+    """
     part_of = ["val"] * total
     for groups in strata:
         count = sum(map(len, groups))
-        test = _first(cfg.test_fraction * count, groups[::-1])
-        left = [group for group in groups if not test.issuperset(group)]
-        train = _first((1 - cfg.val_fraction - cfg.test_fraction) * count, left)
-        for part, members in (("test", test), ("train", train)):
+        kept = _first((1 - cfg.val_fraction) * count, groups)
+        test = _first(cfg.test_fraction * count, [group for group in groups if kept.issuperset(group)])
+        for part, members in (("train", kept - test), ("test", test)):
             for index in members:
                 part_of[index] = part
     return part_of

@@ -88,7 +88,7 @@ def test_each_part_has_its_share_within_one_group_of_photos(rows, cfg):
             sum(stratum in (None, photos.labels[i]) for i in part)
             for part in (range(len(photos)), parts.train, parts.test)
         )
-        for count, share in ((train, 1 - cfg.val_fraction - cfg.test_fraction), (test, cfg.test_fraction)):
+        for count, share in ((train + test, 1 - cfg.val_fraction), (test, cfg.test_fraction)):
             assert share * total - largest < count <= share * total + 1e-6
 
 
@@ -103,9 +103,19 @@ def test_the_order_of_files_does_not_matter(rows, cfg, random):
         assert contents_of(photos, one) == contents_of(other, two)
 
 
-@given(contents, settings, st.floats(0.1, 0.5))
-def test_the_test_photos_do_not_depend_on_how_the_others_are_shared_out(rows, cfg, val_fraction):
+@given(contents, settings)
+def test_a_test_is_of_what_trains_without_one_and_leaves_validation_as_it_is(rows, cfg):
+    """Else settings that were chosen by validation photos, without a test, would have seen the test."""
     photos = photos_of(rows)
+    parts, without = (parts_or_none(photos, each) for each in (cfg, replace(cfg, test_fraction=0.0)))
+    assume(parts is not None and without is not None)
+    assert parts.val == without.val
+    assert sorted(parts.train + parts.test) == list(without.train)
+
+
+@given(st.integers(10, 200), settings, st.floats(0.1, 0.5))
+def test_the_test_photos_do_not_depend_on_how_the_others_are_shared_out(total, cfg, val_fraction):
+    photos = photos_of([(i % 2, i) for i in range(total)])
     parts, other = (parts_or_none(photos, each) for each in (cfg, replace(cfg, val_fraction=val_fraction)))
     assume(parts is not None and other is not None)
     assert parts.test == other.test
