@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from flowerbench.report import stats
+from flowerbench.report import power, stats
 from flowerbench.report.comparison import Comparison
 from flowerbench.report.evidence import FOLDS, Pair
 from flowerbench.report.settings import Setting
@@ -81,14 +81,14 @@ def _seen(best: Setting, alike: Sequence[Pair], pairs: Sequence[Pair], part: str
         seeds = min(pair.repeats for pair in seeded)
         what += f" and {seeds} {_repeats(pairs)}"
         spread, photo_error, answer_error = _errors(seeded)
-        smallest = stats.detectable_over_seeds(seeds, spread, photo_error, level, answer_error)
+        smallest = power.detectable_over_seeds(seeds, spread, photo_error, level, answer_error)
     elif disagreements:
         disagreement = median(disagreements)
         what += f", on {percent(disagreement)} of which two models disagree"
-        smallest = stats.detectable(best.total, disagreement, level)
+        smallest = power.detectable(best.total, disagreement, level)
     elif all(math.isnan(pair.disagreement) for pair in pairs):
         what += ", whose single answers are not known"
-        smallest = stats.detectable_unpaired(best.total, best.accuracy, level)
+        smallest = power.detectable_unpaired(best.total, best.accuracy, level)
     elif all(pair.is_same for pair in pairs):
         return f"All models give the same answers to the {what}."
     else:
@@ -164,12 +164,12 @@ def _more(comparison: Comparison, best: Setting) -> str | None:
         return f"{once}." if once else None
     size = f"a difference of {points(widest.tested)}" + (", the largest among them" if len(unseen) > 1 else "")
     if math.isnan(widest.seed_error):
-        photos = stats.photos_needed(widest.disagreement, widest.tested, level)
+        photos = power.photos_needed(widest.disagreement, widest.tested, level)
         needed = f"about {photos:,} photos" if photos else "more than a million photos"
         return f"{once}; {needed} would be needed to see {size}."
     begin = f"{once}. " if once else ""
     spread, photo_error, answer_error = _errors([widest])
-    seeds = stats.seeds_needed(widest.tested, spread, photo_error, level, answer_error)
+    seeds = power.seeds_needed(widest.tested, spread, photo_error, level, answer_error)
     if seeds is None:
         return f"{begin}More {_repeats([widest])} would not show {size}: these photos are too few for it."
     return f"{begin}More {_repeats([widest])} would help: about {seeds} would be needed to see {size}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowerbench.report import stats
+from flowerbench.report import power, stats
 from flowerbench.report.analysis import Section, sections
 from flowerbench.report.frame import Runs
 from tests.report.simulation import Numbers, World, answers, expected, strengths, sweep
@@ -90,19 +90,19 @@ class Power:
         world = self.made()
         pairs = [section.comparison.pairs[0] for section, _ in reported(world, self.altered)]
         found = np.mean([pair.p <= stats.LEVEL and "setting=0" in pair.better for pair in pairs])
-        return {"stated": stats.POWER if self.altered is without_answers else stated(world), "found": float(found)}
+        return {"stated": power.POWER if self.altered is without_answers else stated(world), "found": float(found)}
 
 
 def stated(world: World) -> float:
     difference = world.accuracies[0] - world.accuracies[1]
     if world.seeds == 1:
-        return stats.power(world.photos, world.disagreement, difference)
+        return power.on_photos(world.photos, world.disagreement, difference)
     spread, photo_error, answer_error = errors(world)
-    return stats.power_over_seeds(world.seeds, spread, photo_error, difference, answer_error=answer_error)
+    return power.over_seeds(world.seeds, spread, photo_error, difference, answer_error=answer_error)
 
 
 def errors(world: World) -> tuple[float, float, float]:
-    """What `stats.power_over_seeds` has to be told of a world: what 2,000 sweeps show in the mean."""
+    """What `power.over_seeds` has to be told of a world: what 2,000 sweeps show in the mean."""
     rng, shown = np.random.default_rng(1), []
     for _ in range(2000):
         first, second = answers(world, strengths(world, rng), rng)

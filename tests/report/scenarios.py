@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy import stats as scipy_stats
 
-from flowerbench.report import stats
+from flowerbench.report import power, stats
 from tests.report.calibration import SWEEPS, Coverage, Null, Power, errors, first_once, of_other_seeds, without_answers
 from tests.report.simulation import World
 
@@ -91,10 +91,10 @@ def detectable(**more: Any) -> World:
     # How often two models disagree depends a little on how far apart they are.
     for _ in range(3):
         if world.seeds == 1:
-            seen = stats.detectable(world.photos, world.disagreement)
+            seen = power.detectable(world.photos, world.disagreement)
         else:
             spread, photo_error, answer_error = errors(world)
-            seen = stats.detectable_over_seeds(world.seeds, spread, photo_error, answer_error=answer_error)
+            seen = power.detectable_over_seeds(world.seeds, spread, photo_error, answer_error=answer_error)
         assert seen is not None
         world = apart(seen, **more)
     return world
@@ -102,11 +102,11 @@ def detectable(**more: Any) -> World:
 
 def by_counts() -> World:
     """The smallest drop from 88 % that counts of 570 photos are said to show with 80 % chance."""
-    return World((0.88, 0.88 - stats.detectable_unpaired(570, 0.88)), (1, 1))
+    return World((0.88, 0.88 - power.detectable_unpaired(570, 0.88)), (1, 1))
 
 
 def enough_photos(difference: float) -> World:
-    photos = stats.photos_needed(apart(difference).disagreement, difference)
+    photos = power.photos_needed(apart(difference).disagreement, difference)
     assert photos is not None
     return apart(difference, photos=photos)
 
@@ -114,7 +114,7 @@ def enough_photos(difference: float) -> World:
 def enough_seeds(difference: float, **more: Any) -> World:
     """As many seeds as a sweep of three is told to need."""
     spread, photo_error, answer_error = errors(apart(difference, seeds=3, **more))
-    seeds = stats.seeds_needed(difference, spread, photo_error, answer_error=answer_error)
+    seeds = power.seeds_needed(difference, spread, photo_error, answer_error=answer_error)
     assert seeds is not None
     return apart(difference, seeds=seeds, **more)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowerbench.report import stats
+from flowerbench.report import power, stats
 from flowerbench.report.record import Record
 from flowerbench.report.words import points
 from tests.report.helpers import section
@@ -30,7 +30,7 @@ def test_one_setting_has_nothing_to_be_compared_with():
 
 def test_models_that_differ_are_not_called_settings_that_differ():
     seen, verdict, once = concluded(run("a", first(80)), run("b", first(95)))
-    smallest = stats.detectable(100, 0.15)
+    smallest = power.detectable(100, 0.15)
     assert smallest is not None
     assert seen == (
         f"With 100 validation photos, on 15.0 % of which two models disagree, a difference under about "
@@ -43,7 +43,7 @@ def test_models_that_differ_are_not_called_settings_that_differ():
 def test_a_difference_that_does_not_show_says_how_many_photos_would():
     _, verdict, more = concluded(run("a", first(90)), run("b", first(93)))
     assert verdict == "`setting=b` and `setting=a` are indistinguishable (p = 0.25)."
-    photos = stats.photos_needed(0.03, 0.03)
+    photos = power.photos_needed(0.03, 0.03)
     assert more == (
         f"{ONCE}and repeats=5 would test the settings; "
         f"about {photos} photos would be needed to see a difference of 3 points."
@@ -59,7 +59,7 @@ def test_some_are_better_and_some_are_level():
         "The model of `setting=c` (0.9200) is better than that of `setting=a` and `setting=d`, by 32 points or more "
         "(largest p < 0.001); `setting=b` cannot be told from it."
     )
-    photos = stats.photos_needed(0.02, 0.02, stats.LEVEL / 6)
+    photos = power.photos_needed(0.02, 0.02, stats.LEVEL / 6)
     assert more.endswith(f"; about {photos} photos would be needed to see a difference of 2 points.")
 
 
@@ -88,8 +88,8 @@ def test_the_sizes_that_are_named_are_those_of_the_statistics():
     (pair,) = made.comparison.pairs
     spread, answer_error = pair.seed_error * 3**0.5, pair.answer_error * 3**0.5
     photo_error = max(pair.photo_error**2 - pair.answer_error**2, 0) ** 0.5
-    seen = stats.detectable_over_seeds(3, spread, photo_error, answer_error=answer_error)
-    seeds = stats.seeds_needed(pair.difference, spread, photo_error, answer_error=answer_error)
+    seen = power.detectable_over_seeds(3, spread, photo_error, answer_error=answer_error)
+    seeds = power.seeds_needed(pair.difference, spread, photo_error, answer_error=answer_error)
     assert seen is not None
     assert sizes(made.conclusion) == [points(seen).split()[0], str(seeds)]
     assert made.conclusion[-1].startswith("More seeds would help: ")
