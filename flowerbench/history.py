@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from flowerbench import atomic
 
 if TYPE_CHECKING:
     from flowerbench.engine import Epoch
@@ -35,6 +38,23 @@ def read_history(file: Path) -> list[Row]:
     return [rows[epoch] for epoch in sorted(rows)]
 
 
+def append_row(file: Path, row: Mapping[str, float]) -> None:
+    """Add an epoch to a history.csv, which is made if need be; it is on the disk when this returns."""
+    line = _line(row) if file.exists() else f"{','.join(HISTORY)}\n{_line(row)}"
+    with file.open("a", encoding="utf-8", newline="\n") as appended:
+        appended.write(line + "\n")
+        appended.flush()
+        os.fsync(appended.fileno())
+
+
+def write_history(file: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Replace a history.csv by these epochs; without any there is none."""
+    if rows:
+        atomic.write_text(file, "\n".join([",".join(HISTORY), *map(_line, rows)]) + "\n")
+    else:
+        file.unlink(missing_ok=True)
+
+
 def best_row(history: Sequence[Row], by: str = "accuracy") -> Row | None:
     """The first of the epochs with the highest finite validation accuracy, or lowest loss; None where there is none."""
     measured = [row for row in history if math.isfinite(row[f"val_{by}"])]
@@ -52,3 +72,7 @@ def last_epoch(history: Sequence[Row], by: str, patience: int | None) -> int | N
         if since >= patience:
             return int(row["epoch"])
     return None
+
+
+def _line(row: Mapping[str, float]) -> str:
+    return ",".join(repr(int(row[name])) if name == "epoch" else repr(float(row[name])) for name in HISTORY)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import atomic, checkpoint, errors, identity, interrupt, summaries
-from flowerbench.history import HISTORY, Row, best_row, read_history, row_of
+from flowerbench import checkpoint, errors, identity, interrupt, predictions, summaries
+from flowerbench.history import HISTORY, Row, append_row, best_row, read_history, row_of, write_history
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TEST_PREDICTIONS = "test_predictions.csv"
 # What the summary says of the test photos, when all epochs are done.
 TESTED = ("test_correct", "test_total", "test_accuracy", "test_loss")
 
@@ -58,7 +54,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._before = summaries.read(self.path)
-        (self.path / TEST_PREDICTIONS).unlink(missing_ok=True)  # the test comes last, and anew
+        (self.path / predictions.TEST).unlink(missing_ok=True)  # the test comes last, and anew
         self._before.setdefault("started", datetime.now(UTC).isoformat(timespec="seconds"))
         # Until it is known whether they can be gone on from, earlier epochs stay as they are.
         self.rows = read_history(self.path / "history.csv")
@@ -120,7 +116,7 @@ class RunFolder:
             log.warning("The files of %s are not whole: beginning again", self.path)
             rows = []
         self.rows = rows
-        self._rewrite_history()
+        write_history(self.path / "history.csv", self.rows)
         reused = min(int(self._before.get("epochs_reused") or 0), self.epochs_done)
         self.know(**facts, epochs_resumed=self.epochs_done, epochs_reused=reused)
         return state if self.rows else None
@@ -156,7 +152,7 @@ class RunFolder:
                 self._keep_best(epoch, state, photos, split)
             checkpoint.save(self.path / "last.pt", state)
             self.rows.append(row)
-            self._append(self.rows[-1])
+            append_row(self.path / "history.csv", row)
             self._summarise("RUNNING")
         return is_best
 
@@ -173,14 +169,14 @@ class RunFolder:
             for epoch in epochs:
                 if self.best is not None and epoch.epoch == self.best["epoch"]:
                     self._keep_best(epoch, checkpoint.snapshot(best), photos, split)
-            self._rewrite_history()
+            write_history(self.path / "history.csv", self.rows)
             checkpoint.save(self.path / "last.pt", checkpoint.snapshot(last))
             self.know(epochs_reused=int(self.facts.get("epochs_reused") or 0) + len(epochs))
 
     def tested(self, loss: float, probabilities: NDArray[np.float32], photos: Photos, split: Split) -> int:
         """Make the result on the test photos durable, the predictions before the numbers; how many are right."""
         with interrupt.held():
-            self._predictions(TEST_PREDICTIONS, split.test, probabilities, photos)
+            predictions.write(self.path / predictions.TEST, split.test, probabilities, photos)
             total = len(split.test)
             labels = [photos.labels[index] for index in split.test]
             correct = sum(int(row.argmax()) == label for row, label in zip(probabilities, labels, strict=True))
@@ -188,19 +184,8 @@ class RunFolder:
         return correct
 
     def _keep_best(self, epoch: Epoch, state: checkpoint.Snapshot, photos: Photos, split: Split) -> None:
-        self._predictions("val_predictions.csv", split.val, epoch.probabilities, photos)
+        predictions.write(self.path / predictions.VAL, split.val, epoch.probabilities, photos)
         checkpoint.save(self.path / "best.pt", state.without("trained_model", "optimizer", "scheduler", "numbers"))
-
-    def _predictions(
-        self, name: str, indices: Sequence[int], probabilities: NDArray[np.float32], photos: Photos
-    ) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["photo", "label", "prediction", *(f"p({name})" for name in photos.classes)])
-        for index, row in zip(indices, probabilities, strict=True):
-            label, prediction = photos.classes[photos.labels[index]], photos.classes[int(row.argmax())]
-            writer.writerow([photos.paths[index], label, prediction, *(f"{p:.6f}" for p in row)])
-        atomic.write_text(self.path / name, text.getvalue())
 
     def _summarise(self, status: str, reason: str | None = None) -> None:
         best = self.best
@@ -218,22 +203,6 @@ class RunFolder:
         }
         summaries.write(self.path, content)
 
-    def _append(self, row: Mapping[str, float]) -> None:
-        line = _line(row)
-        if len(self.rows) == 1:
-            line = f"{','.join(HISTORY)}\n{line}"
-        with (self.path / "history.csv").open("a", encoding="utf-8", newline="\n") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _rewrite_history(self) -> None:
-        file = self.path / "history.csv"
-        if self.rows:
-            atomic.write_text(file, "\n".join([",".join(HISTORY), *map(_line, self.rows)]) + "\n")
-        else:
-            file.unlink(missing_ok=True)
-
 
 # What the summary says of the run as it goes, beside what it was told.
 _OWN = (
@@ -248,7 +217,3 @@ _OWN = (
     "started",
     "seconds",
 )
-
-
-def _line(row: Mapping[str, float]) -> str:
-    return ",".join(repr(int(row[name])) if name == "epoch" else repr(float(row[name])) for name in HISTORY)
