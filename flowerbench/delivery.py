@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import mlflow_notes, mlflow_pages, mlflow_store
+from flowerbench import mlflow_files, mlflow_notes, mlflow_pages, mlflow_store
 from flowerbench.messages import Message
-from flowerbench.mlflow_store import without_password
 from flowerbench.outbox import Outbox
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-log = logging.getLogger(__name__)
 
 
 def deliver(box: Outbox, uri: str, seconds: float = math.inf) -> Exception | None:
@@ -104,9 +98,9 @@ def _send(client: MlflowClient, box: Outbox, said: Message, uri: str) -> None:
         if any(later["do"] in ("reopened", "start") for later in box.waiting):
             return
         if said["do"] == "files":
-            _send_files(client, run_id, box.folder, said["traceback"])
+            mlflow_files.send(client, run_id, box.folder, said["traceback"])
         elif run_id is not None:
-            _send_model(client, run_id, box.folder, uri)
+            mlflow_files.send_model(client, run_id, box.folder, uri)
         return
     with mlflow_store.turn(uri):
         _SEND[said["do"]](client, run_id, said)
@@ -190,60 +184,3 @@ _SEND: dict[str, Callable[[Any, str | None, Message], None]] = {
     "reopened": _send_reopened,
     "end": _send_end,
 }
-
-
-def _send_files(client: MlflowClient, run_id: str | None, folder: Path, trace: str | None) -> None:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if trace is not None:
-        client.log_text(run_id, trace, "traceback.txt")
-    for name in ("history.csv", "summary.json", "val_predictions.csv", "test_predictions.csv"):
-        if (folder / name).is_file():
-            client.log_artifact(run_id, str(folder / name))
-    if (folder / "report").is_dir():
-        client.log_artifacts(run_id, str(folder / "report"), "report")
-    file = folder / ".hydra" / "config.yaml"
-    if file.is_file():
-        config = OmegaConf.load(file)
-        try:
-            text = OmegaConf.to_yaml(config, resolve=True)
-        except OmegaConfBaseException:  # it names a variable of the environment that the run had
-            text = OmegaConf.to_yaml(config)
-        client.log_text(run_id, without_password(text), "config.yaml")
-    for name, figure in _figures(folder).items():
-        client.log_figure(run_id, figure, name)
-
-
-def _send_model(client: MlflowClient, run_id: str, folder: Path, uri: str) -> None:
-    from flowerbench import checkpoint, mlflow_model
-
-    try:
-        classes = checkpoint.load(folder / "best.pt")["classes"]
-    except (OSError, ValueError, KeyError) as error:  # somebody has removed it since
-        log.warning("no model of %s for MLflow: %s", folder, mlflow_store.reason(error))
-        return
-    mlflow_model.log(client, uri, run_id, folder, classes)
-
-
-def _figures(folder: Path) -> dict[str, Any]:
-    """Figures drawn from the files; what cannot be drawn is told, and must not hold up the rest."""
-    history, predictions = folder / "history.csv", folder / "val_predictions.csv"
-    if not history.is_file() and not predictions.is_file():
-        return {}
-    import pandas as pd
-
-    from flowerbench.report import plots
-
-    warnings.filterwarnings("ignore", "Glyph .* missing from font")
-    figures: dict[str, Any] = {}
-    try:
-        if history.is_file() and len(epochs := pd.read_csv(history)):
-            figures["curves.png"] = plots.curves(epochs)
-        if predictions.is_file():
-            # A class may be called 1, or None.
-            named = pd.read_csv(predictions, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
-            figures["confusion_matrix.png"] = plots.confusion_matrix(named)
-    except Exception as error:
-        log.warning("no figure of %s for MLflow: %s", folder, mlflow_store.reason(error))
-    return figures
