@@ -15,6 +15,7 @@ from flowerbench import errors
 from flowerbench.open_groups import OptimOptions, parted
 
 ParameterGroup = dict[str, Any]
+_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
 def build(cfg: DictConfig, network: nn.Module, head: Collection[str], batch_size: int) -> torch.optim.Optimizer:
@@ -32,7 +33,18 @@ def build(cfg: DictConfig, network: nn.Module, head: Collection[str], batch_size
     parameters = groups if len(groups) > 1 or len(groups[0]) > 1 else groups[0]["params"]
     # Not given to `instantiate`, which would make a config of the groups.
     make = errors.blamed_on("optim", instantiate, arguments, _partial_=True)
+    if _can_be_fused(make, next(network.parameters()).device):
+        make.keywords["fused"] = True
     return cast(torch.optim.Optimizer, errors.blamed_on("optim", make, parameters))
+
+
+def _can_be_fused(make: Any, device: torch.device) -> bool:
+    """Whether torch has the whole step as one kernel, and the user has not chosen among its implementations.
+
+    For each parameter by itself a step of a small network takes longer to be asked for than to be computed.
+    """
+    chosen = {"fused", "foreach", "capturable", "differentiable"}.intersection(make.keywords)
+    return make.func in _FUSED and device.type in ("cpu", "cuda") and not chosen
 
 
 def scaled(lr: float, batch_size: int, per: int, rule: str) -> float:

@@ -21,6 +21,7 @@ KEPT = {
     "validation_augmented": 2 * 3,
     "transfer_depth": 6 * 3,
     "scratch": 4 * 3,
+    "precision": 2 * 3,
     "best": 2 * 5,
 }
 # An overlay of many keys is one setting.
@@ -62,6 +63,18 @@ def test_the_kept_sweep_is_what_its_file_asks_for(name, compose_config):
             assert {key: now.get(key) for key in was if key != "repeats"} == {
                 key: value for key, value in was.items() if key != "repeats"
             }
+
+
+def test_the_best_recipe_is_the_best_trial_of_the_kept_search(compose_config):
+    trials = kept("search").runs
+    assert (len(trials), (trials["status"] == "PRUNED").sum()) == (14, 7)
+    best = trials.loc[trials["best_accuracy"].idxmax()]
+    asked = identity.flat(compose_config("experiment=best", "data/protocol=holdout"))
+    assert asked["optim.lr"] == pytest.approx(best["optim.lr"], rel=0.01), "rounded"
+    searched = yaml.safe_load((ROOT / "multirun" / "search" / "sweep.json").read_text(encoding="utf-8"))["varying"]
+    keys = {"optim._target_", "schedule._target_", *searched} - {"optim", "schedule", "optim.lr"}
+    assert len(keys) == 7
+    assert {key: asked[key] for key in keys} == {key: best[key] for key in keys}
 
 
 @pytest.mark.parametrize("name", [*KEPT, "search"])

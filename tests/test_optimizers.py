@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -59,6 +62,27 @@ def test_the_rate_follows_the_batch_size(compose_config, rule, rate):
 @given(st.floats(1e-6, 10), st.integers(1, 4096), st.sampled_from(["linear", "sqrt"]))
 def test_at_the_batch_size_that_is_meant_the_rate_is_as_given(lr, per, rule):
     assert optimizers.scaled(lr, per, per, rule) == lr
+
+
+@pytest.mark.parametrize("options", [["optim=sgd", "optim.weight_decay=0.01"], ["optim=adamw"]])
+def test_a_step_in_one_kernel_is_torchs_plain_step_to_rounding(compose_config, options):
+    """Photos in channels-last layout, as in training, and a checkpoint half way: memory is read in the right order."""
+    torch.manual_seed(0)
+    first = model.tiny(num_classes=3).to(memory_format=torch.channels_last)
+    networks = first, copy.deepcopy(first)
+    configs = compose_config(*options).optim, compose_config(*options, "+optim.foreach=false").optim
+    fused, plain = (optimizers.build(cfg, net, (), 16) for cfg, net in zip(configs, networks, strict=True))
+    assert (fused.param_groups[0]["fused"], plain.param_groups[0]["fused"]) == (True, None)
+    for step in range(10):
+        images, labels = torch.randn(8, 3, 16, 16), torch.arange(8) % 3
+        for net, optimizer in zip(networks, (fused, plain), strict=True):
+            if step == 5:
+                optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(images.contiguous(memory_format=torch.channels_last)), labels).backward()
+            optimizer.step()
+    for one, other in zip(*(net.parameters() for net in networks), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_an_option_of_ones_own_needs_none_of_our_keys():
