@@ -131,12 +131,12 @@ def evaluate(
     for images, labels in batches:
         for part, targets in zip(_parts(images, micro_batch), _parts(labels, micro_batch), strict=True):
             with placement.autocast():
-                logits = model(part)
-                mirrored = model(part.flip(-1)) if flips else None
-            logits = logits.float()
-            if mirrored is not None:
-                # Of the mean of two probabilities the logarithm: softmax gives that mean back.
-                logits = torch.logaddexp(logits.log_softmax(1), mirrored.float().log_softmax(1)) - math.log(2)
+                logits = model(part).float()
+                if flips:
+                    # Computed before the model is asked again: compiled for a GPU it writes where it wrote before.
+                    own = logits.log_softmax(1)
+                    # Of the mean of two probabilities the logarithm: softmax gives that mean back.
+                    logits = torch.logaddexp(own, model(part.flip(-1)).float().log_softmax(1)) - math.log(2)
             losses.append(F.cross_entropy(logits, targets, reduction="sum"))
             correct += (logits.argmax(1) == targets).sum()
             probabilities.append(logits.softmax(1))

@@ -68,6 +68,7 @@ def facts(
         "trainable_parameters": model.trainable_parameters(network),
         "device": str(device),
         "computed_on": computed["computed_on"],
+        "engine": computed["engine"],
         "micro_batch": micro_batch,
         "precision": cfg.precision,
         "versions": {

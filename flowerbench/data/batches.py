@@ -79,7 +79,7 @@ class Batches:
 
     def _run(self, chunks: list[list[int]], epoch: int, is_augmented: bool) -> Iterator[tuple[Tensor, Tensor]]:
         if self._inputs is not None:
-            yield from ((self._inputs[chunk], self._labels[chunk]) for chunk in chunks)
+            yield from ((self._inputs[where], self._labels[where]) for where in map(self._places, chunks))
             return
         rows = augment.table(self._seed, epoch, self._total) if is_augmented else None
         draws = None
@@ -89,7 +89,10 @@ class Batches:
         for chunk in chunks:
             batch = next(loaded) if chunk else []
             of_batch = (None if rows is None else rows[chunk], None if draws is None else draws[chunk])
-            yield self._images(batch, *of_batch), self._labels[chunk]
+            yield self._images(batch, *of_batch), self._labels[self._places(chunk)]
+
+    def _places(self, chunk: Sequence[int]) -> Tensor:
+        return warp.places(chunk, self._device)
 
     def _images(self, loaded: Sequence[Loaded], rows: augment.Rows | None, draws: augment.Rows | None) -> Tensor:
         if not loaded:

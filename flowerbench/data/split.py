@@ -36,9 +36,9 @@ def split(photos: Photos, cfg: Data) -> Split:
     """The parts: the folders' own where there are `train/` and `val/`, else drawn, as `data/protocol` says.
 
     Photos that stay together are ranked by the hash of (`data.split_seed`, contents), so the order of files and the
-    machine do not matter. Of all photos, or (`data.stratify`) of each class, those after the first
-    int((1 - val_fraction) n) are for validation, and of these the first int(test_fraction n) for the test; or else
-    they are dealt out to `data.folds`. Raises UsageError when a part would be empty.
+    machine do not matter. Of all photos, or (`data.stratify`) of each class, the first int(test_fraction n) are for
+    the test, those after them up to int((1 - val_fraction) n) for training and the rest for validation; or else they
+    are dealt out to `data.folds`. Raises UsageError when a part would be empty.
     """
     part_of: Sequence[str | None]
     if any(photos.parts):

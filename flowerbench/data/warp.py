@@ -42,8 +42,14 @@ def sampled(photos: Sequence[Tensor], changes: Changes, image_size: int, device:
         pixels = pixels.permute(0, 3, 1, 2).float()
         for _ in range(halvings):
             pixels = _halved(pixels)
-        squares[members] = _sample(pixels, maps[members], image_size)
+        where = places(members, device)
+        squares.index_copy_(0, where, _sample(pixels, maps.index_select(0, where), image_size))
     return squares
+
+
+def places(indices: Sequence[int], device: torch.device) -> Tensor:
+    """The indices as a tensor there: indexing a GPU's tensor by a list would wait for all that it was asked before."""
+    return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
 
 
 def _halvings(size: tuple[int, ...], area: float, image_size: int) -> int:

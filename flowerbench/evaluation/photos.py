@@ -69,7 +69,8 @@ def _own(trained: Trained, photos: Photos, parts: split.Split, known: Mapping[st
     if parts.fingerprint != known.get("split"):
         raise UsageError(
             "these photos would be split otherwise than in training, and the model be judged on photos that it has "
-            "learned: leave out what changes the split, such as data.val_fraction"
+            "learned: leave out what changes the split, such as data.val_fraction; where nothing does, another version "
+            "of flowerbench has split them, and the run has to be trained again"
         )
     found = [_judged(VALIDATION, photos, parts.val, known.get("best_val_accuracy"))]
     if test := getattr(parts, "test", ()):
