@@ -25,6 +25,12 @@ settings.load_profile("flowerbench")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_configure() -> None:
+    """Where tests run side by side, a thread each: torch is not imported yet, and commands that are tried inherit it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache folder for the session, so that tests neither use nor fill the user's."""
