@@ -28,7 +28,9 @@ def read_history(file: Path) -> list[Row]:
     if not file.is_file():
         return []
     rows: dict[float, Row] = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[1:]:
+        if not line.endswith("\n"):
+            continue  # of 1.25 the 1.2 would be a number too
         try:
             row = dict(zip(HISTORY, map(float, line.split(",")), strict=True))
         except ValueError:

@@ -25,8 +25,14 @@ settings.load_profile("flowerbench")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many tests run side by side: two of the quick ones; the long ones want the machine for themselves."""
+    return 2 if config.option.markexpr == "not long" else 0
+
+
 def pytest_configure() -> None:
-    """Where tests run side by side, a thread each: torch is not imported yet, and commands that are tried inherit it."""
+    """Give tests that run side by side a thread each: torch is not imported yet, and commands inherit it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
