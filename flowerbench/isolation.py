@@ -78,8 +78,12 @@ def call(function: Callable[..., Any], *args: Any) -> Outcome:
     except EOFError:
         value = None  # it closed its end, and is about to end itself
         child.join()
-    except BaseException:
-        _stop(child)
+    except BaseException as first:
+        try:
+            _stop(child)
+        except KeyboardInterrupt:
+            # What came first counts: SLURM asks for room, submitit ends the process for that, and SIGTERM follows.
+            raise first from None
         raise
     finally:
         receiver.close()

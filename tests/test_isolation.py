@@ -115,3 +115,21 @@ def test_a_child_never_outlives_its_parent(tmp_path):
     while is_alive(child):
         assert time.monotonic() < deadline, "it is still there"
         time.sleep(0.05)
+
+
+def test_of_two_reasons_to_end_the_first_counts(monkeypatch):
+    """As on SLURM, where a launcher's handler ends the process and SIGTERM follows while the child is stopped."""
+    stop = isolation._stop
+
+    def asked_to_leave(*_: object, **__: object):
+        raise SystemExit(255)
+
+    def interrupted(child):
+        stop(child)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(isolation, "wait", asked_to_leave)
+    monkeypatch.setattr(isolation, "_stop", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        isolation.call(time.sleep, 60)
+    assert ended.value.code == 255
