@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import mlflow_store
+from flowerbench import mlflow_store, predictions
 from flowerbench.mlflow_store import without_password
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def send(client: MlflowClient, run_id: str | None, folder: Path, trace: str | No
 
     if trace is not None:
         client.log_text(run_id, trace, "traceback.txt")
-    for name in ("history.csv", "summary.json", "val_predictions.csv", "test_predictions.csv"):
+    for name in ("history.csv", "summary.json", predictions.VAL, predictions.TEST):
         if (folder / name).is_file():
             client.log_artifact(run_id, str(folder / name))
     if (folder / "report").is_dir():
@@ -54,8 +54,8 @@ def send_model(client: MlflowClient, run_id: str, folder: Path, uri: str) -> Non
 
 def _figures(folder: Path) -> dict[str, Any]:
     """Figures drawn from the files; what cannot be drawn is told, and must not hold up the rest."""
-    history, predictions = folder / "history.csv", folder / "val_predictions.csv"
-    if not history.is_file() and not predictions.is_file():
+    history, answers = folder / "history.csv", folder / predictions.VAL
+    if not history.is_file() and not answers.is_file():
         return {}
     import pandas as pd
 
@@ -66,9 +66,9 @@ def _figures(folder: Path) -> dict[str, Any]:
     try:
         if history.is_file() and len(epochs := pd.read_csv(history)):
             figures["curves.png"] = plots.curves(epochs)
-        if predictions.is_file():
+        if answers.is_file():
             # A class may be called 1, or None.
-            named = pd.read_csv(predictions, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
+            named = pd.read_csv(answers, usecols=["label", "prediction"], dtype=str, keep_default_na=False)
             figures["confusion_matrix.png"] = plots.confusion_matrix(named)
     except Exception as error:
         log.warning("no figure of %s for MLflow: %s", folder, mlflow_store.reason(error))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowerbench.report.stats import LEVEL, freedom, unpaired
+from flowerbench.report.stats import ENDLESS, LEVEL, freedom, unpaired
 
 # The chance to see a difference that a statement on what can be seen speaks of.
 POWER = 0.8
@@ -75,7 +75,7 @@ def over_seeds(
     if by_seed + by_photo < 1e-24:
         return 1.0 if difference else 0.0
     shown = by_seed * stats.chi2.ppf((np.arange(500) + 0.5) / 500, seeds - 1) / (seeds - 1)
-    degrees = freedom(shown, by_photo + by_answer, seeds, _MOST_PHOTOS)
+    degrees = freedom(shown, by_photo + by_answer, seeds, ENDLESS)
     both = stats.t.isf(level / 2, degrees) * np.sqrt(shown + by_photo + by_answer)
     critical = np.maximum(both, stats.t.isf(level / 2, seeds - 1) * np.sqrt(shown))
     return float(2 * stats.norm.sf((critical - [[difference], [-difference]]) / math.sqrt(by_seed + by_photo)).mean())

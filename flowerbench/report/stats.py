@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 # The level of every test and, with its complement, of every interval.
 LEVEL = 0.05
 # Of photos that nothing but an error is known of: as many as make no difference any more.
-_ENDLESS = 1_000_000
+ENDLESS = 1_000_000
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def crossed(differences: NDArray[Any], photo_error: float | None = None) -> Cros
         photo_variance = float(by_photo.var(ddof=1)) / photos
         answer_variance = float((rest**2).sum()) / ((seeds - 1) * (photos - 1) * seeds * photos)
     both = seed_variance + photo_variance
-    degrees = freedom(seed_variance, photo_variance, seeds, _ENDLESS if photo_error is not None else photos)
+    degrees = freedom(seed_variance, photo_variance, seeds, ENDLESS if photo_error is not None else photos)
     p_seeds = 2 * stats.t.sf(abs(mean) / math.sqrt(seed_variance), seeds - 1) if seed_variance else 0.0
     # Without any spread, only the number of photos says how sure a difference is.
     p_both = 2 * stats.t.sf(abs(mean) / math.sqrt(both), degrees) if both else mcnemar(photos if mean else 0, 0)
