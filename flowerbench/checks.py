@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from flowerbench import open_groups
+from flowerbench import isolation, open_groups
 from flowerbench.config import Allowed, Config
 from flowerbench.errors import UsageError
 from flowerbench.identity import flat
@@ -24,11 +25,31 @@ def check(cfg: DictConfig) -> None:
     Types were checked by OmegaConf when the config was composed.
     Raises UsageError naming each such key, its value and what is allowed, in one line.
     """
-    problems = [*_unknown_and_out_of_range(cfg, Config, ""), *_open_problems(cfg)]
-    if not problems:
-        problems += [*_contradictions(cfg), *_misfits(cfg)]
-    if problems:
+    check_values(cfg)
+    if problems := list(_misfits(cfg)):
         raise UsageError("; ".join(problems))
+
+
+def check_values(cfg: DictConfig) -> None:
+    """All of `check` that needs no torch."""
+    problems = [*_unknown_and_out_of_range(cfg, Config, ""), *_open_problems(cfg)]
+    if problems := problems or list(_contradictions(cfg)):
+        raise UsageError("; ".join(problems))
+
+
+def check_misfits(configs: Sequence[DictConfig]) -> None:
+    """The rest of `check`, of several configs, without torch in this process, which would keep its 200 MB.
+
+    Raises UsageError for the first that does not fit.
+    """
+    outcome = first_misfits(configs) if "torch" in sys.modules else isolation.call(first_misfits, configs).value
+    if outcome:
+        raise UsageError(outcome)
+
+
+def first_misfits(configs: Sequence[DictConfig]) -> str:
+    """What does not fit in the first of the configs of which that is so."""
+    return next(filter(None, ("; ".join(_misfits(cfg)) for cfg in configs)), "")
 
 
 def _unknown_and_out_of_range(cfg: DictConfig, schema: type, prefix: str) -> Iterator[str]:

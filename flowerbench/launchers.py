@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 CORES = "FLOWERBENCH_CORES"
+PLACE = "FLOWERBENCH_PLACE"
 FOLDER = "FLOWERBENCH_FOLDER"
 GPUS = "CUDA_VISIBLE_DEVICES"
 # What brings each launcher that is not Hydra's own.
@@ -22,8 +23,8 @@ EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slur
 def share(launcher: Mapping[str, Any], folder: Path, environ: MutableMapping[str, str] = os.environ) -> Iterator[None]:
     """Take the share of one point of the sweep in `folder`, as `hydra.launcher` has it, for as long as the point runs.
 
-    Enter it in the point's own process or in the one that starts it, before torch is imported and a GPU used: torch
-    and the processes that prepare photos read what this writes into `environ`.
+    Enter it in the point's own process or in the one that starts it, before torch is imported and a GPU used: torch,
+    the processes that prepare photos and `take_gpu` read what this writes into `environ`.
     """
     before = dict(environ)
     here = machine_cores()
@@ -31,7 +32,7 @@ def share(launcher: Mapping[str, Any], folder: Path, environ: MutableMapping[str
         if (own := cores_of_a_point(launcher, here)) < here:  # else torch knows better, which counts no core twice
             environ.update(own_cores(environ, own))
         if points_at_a_time(launcher) > 1:
-            environ.update(own_gpu(place, visible_gpus(environ)))
+            environ[PLACE] = str(place)
         try:
             yield
         finally:
@@ -55,6 +56,12 @@ def given_threads(environ: Mapping[str, str]) -> int | None:
     """The threads that OMP_NUM_THREADS asks for, by its first number; None where it does not, or makes no sense."""
     first = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else None
+
+
+def take_gpu(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Let a point that has others beside it see one GPU alone; enter it in the process that trains, with torch."""
+    if place := environ.pop(PLACE, None):
+        environ.update(own_gpu(int(place), visible_gpus(environ)))
 
 
 def own_gpu(place: int, gpus: Sequence[str]) -> dict[str, str]:

@@ -72,14 +72,15 @@ def plan(config: DictConfig) -> tuple[list[str], list[Point]]:
     if config.hydra.sweeper._target_.endswith(".OptunaSweeper"):
         from flowerbench import search_space
 
-        for overrides in search_space.check(config, parsed).ends():
-            checks.check(without_hydra(loader.load_sweep_config(config, overrides)))
+        ends = search_space.check(config, parsed).ends()
+        _check([without_hydra(loader.load_sweep_config(config, overrides)) for overrides in ends])
     if not is_grid(config):
         return varying, []
     made = {*_OF_THE_SWEEP, *(key for row in listed for key in row), *(["seed"] if config.repeats > 1 else [])}
     grid = [override for override in parsed if override.key_or_group not in made]
     composed = _composed(config, _all(config, grid, listed), loader)
     points = [_point(overrides, each, number) for number, (overrides, each) in enumerate(composed)]
+    _check([point.config for point in points])
     if _FOLD not in varying and any(override.startswith(f"{_FOLD}=") for p in points for override in p.overrides[-1:]):
         varying.append(_FOLD)
     # Some systems take A and a for the same folder.
@@ -121,9 +122,14 @@ def _composed(
             yield of_fold, loader.load_sweep_config(config, of_fold)
 
 
+def _check(configs: Sequence[DictConfig]) -> None:
+    for config in configs:
+        checks.check_values(config)
+    checks.check_misfits(configs)
+
+
 def _point(overrides: list[str], composed: DictConfig, number: int) -> Point:
     without = without_hydra(composed)
-    checks.check(without)
     with read_write(composed), open_dict(composed):
         composed.hydra.job.num = number  # a folder that the user names may hold it
     return Point(str(composed.hydra.sweep.subdir), list(overrides), without)

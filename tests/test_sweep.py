@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -92,6 +93,30 @@ def test_a_sweep_ends_with_its_table_and_says_where_everything_is(flowerbench, t
     history = client.get_metric_history(longest.info.run_id, "val/accuracy")
     assert [metric.step for metric in history] == [1, 2]
     assert {"lr", "train/loss", "train/accuracy", "val/loss", "best/val_accuracy"} <= longest.data.metrics.keys()
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=processes"]], ids=["Hydra's own", "processes"])
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="a fork server")
+def test_what_drives_a_sweep_does_without_torch(flowerbench, tmp_path, small, launcher):
+    """It lives as long as the sweep, beside the processes that train: torch would take 200 MB of each."""
+    # Python imports this whenever it starts, so every process of the sweep notes whether it loads torch.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            with open(os.environ['NOTES'], 'a') as notes:\n"
+        "                print('a fork server' if 'forkserver' in sys.orig_argv[-1] else sys.orig_argv, file=notes)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    notes = tmp_path / "notes"
+    done = flowerbench(
+        *("train", "--multirun", *small, "epochs=1", "tracking=none", "seed=0,1", *launcher),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])]),
+        NOTES=str(notes),
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(notes.read_text().splitlines()) == {"a fork server"}
 
 
 def test_a_point_that_fails_does_not_stop_the_others_and_stays_visible(flowerbench, tmp_path, small):
