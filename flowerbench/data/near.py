@@ -50,6 +50,12 @@ def groups(root: Path, paths: Sequence[str], fingerprint: str, max_distance: int
     return [read[group].tolist() for group in joined(hashes[read], max_distance)]
 
 
+def unreadable(root: Path, paths: Sequence[str], fingerprint: str) -> list[str]:
+    """Those of `paths` that cannot be read, found while `groups` of the same photos is prepared: one look at each."""
+    is_read = _hashes(root, paths, fingerprint)[1]
+    return [path for path, was_read in zip(paths, is_read, strict=True) if not was_read]
+
+
 def look(image: Image.Image) -> NDArray[np.uint64]:
     """The hash of a photo, which changes little with its size, its compression and its brightness."""
     greys = image.convert("L").resize(_SMALL, Image.Resampling.LANCZOS)
@@ -107,7 +113,7 @@ def _hashes(root: Path, paths: Sequence[str], fingerprint: str) -> tuple[Hashes,
         except Exception:  # Pillow's plugins raise anything on a broken file
             return None
 
-    log.info("Looking at %d photos once, to find those that are nearly identical", len(paths))
+    log.info("Looking at %d photos once, to find those that cannot be read or are nearly identical", len(paths))
     with ThreadPoolExecutor(launchers.cores()) as pool:
         found = list(pool.map(hashed, paths))
     is_read = np.array([row is not None for row in found], dtype=bool)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowerbench import cache
 from flowerbench.config import Data
-from flowerbench.data import images
+from flowerbench.data import folders, images
 from flowerbench.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def load(cfg: Data) -> Photos:
     photos = _scan(_find_root(cfg), with_test=cfg.test_fraction > 0)
     if cfg.paper_photos:
         _compare_with_the_paper(photos, cfg)
-    bad = set(images.unreadable(photos.root, photos.paths, photos.fingerprint))
+    bad = _unreadable(photos, cfg)
     if bad and cfg.on_bad_image == "error":
         names = ", ".join(sorted(bad))
         raise UsageError(
@@ -90,11 +90,19 @@ def load(cfg: Data) -> Photos:
     return _without(photos, bad)
 
 
+def _unreadable(photos: Photos, cfg: Data) -> set[str]:
+    if cfg.near_distance is None:
+        return set(images.unreadable(photos.root, photos.paths, photos.fingerprint))
+    from flowerbench.data import near
+
+    return set(near.unreadable(photos.root, photos.paths, photos.fingerprint))
+
+
 def in_folder(root: Path) -> Photos:
     """All photos in a folder, those of its `test/` too, be they readable or not. Raises UsageError without any."""
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder: name the one that holds one folder of photos per class")
-    return _scan(_below_single_folders(root.resolve()), with_test=True)
+    return _scan(folders.below_single(root.resolve()), with_test=True)
 
 
 def _find_root(cfg: Data) -> Path:
@@ -114,7 +122,7 @@ def _find_root(cfg: Data) -> Path:
 
         log.info("There are no photos at %s yet", root)
         download.photos(cfg.url, root, sha256=cfg.sha256, size=cfg.bytes)
-    return _below_single_folders(root)
+    return folders.below_single(root)
 
 
 def place(config: Mapping[str, Any]) -> Path | None:
@@ -127,36 +135,7 @@ def place(config: Mapping[str, Any]) -> Path | None:
         root = synthetic.place(*(config[f"data.synthetic.{key}"] for key in ("count", "size", "seed")))
     else:
         root = cache.folder() / str(config.get("data.name"))
-    return _below_single_folders(root) if root.is_dir() else None
-
-
-def _below_single_folders(root: Path) -> Path:
-    """An archive often wraps its class folders in one more folder."""
-    entries = [entry for entry in root.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
-    folders = [entry for entry in entries if entry.is_dir()]
-    if len(folders) == 1 and not _image_files(folders[0], deep=False):
-        return _below_single_folders(folders[0])
-    return root
-
-
-def _image_files(folder: Path, *, deep: bool = True) -> list[Path]:
-    found = []
-    for path, subfolders, names in os.walk(folder, followlinks=True):
-        here = Path(path).resolve()
-        # A link to a folder that this one lies in would go round for ever.
-        subfolders[:] = [
-            name
-            for name in subfolders
-            if deep and not name.startswith(".") and not here.is_relative_to(Path(path, name).resolve())
-        ]
-        files = (Path(path, name) for name in names if not name.startswith("."))
-        found += [file for file in files if file.suffix.lower() in images.SUFFIXES]
-    return found
-
-
-def _class_folders(root: Path) -> dict[str, list[Path]]:
-    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return {folder.name: files for folder in folders if (files := _image_files(folder))}
+    return folders.below_single(root) if root.is_dir() else None
 
 
 def _scan(root: Path, *, with_test: bool) -> Photos:
@@ -166,7 +145,7 @@ def _scan(root: Path, *, with_test: bool) -> Photos:
     parts = (*PARTS, TEST) if with_test and (root / TEST).is_dir() else PARTS
     found: list[tuple[str, str, str | None, Path]] = []
     for part in parts if given else (None,):
-        for name, files in _class_folders(root / part if part else root).items():
+        for name, files in folders.of_classes(root / part if part else root).items():
             found += [(name, file.relative_to(root).as_posix(), part, file) for file in files]
     classes = tuple(sorted({name for name, *_ in found}))
     if len(classes) < 2:
@@ -187,15 +166,20 @@ def _scan(root: Path, *, with_test: bool) -> Photos:
 
 
 def _digests(files: Sequence[Path]) -> tuple[str, ...]:
-    def digest(file: Path) -> str:
-        try:
-            with file.open("rb") as opened:
-                return hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError:
-            return ""  # it is found again among the files that cannot be read as images
+    def digests(some: Sequence[Path]) -> list[str]:
+        return [_digest(file) for file in some]
 
+    # To hand a single file to a thread takes longer than to read it.
+    some_each = [files[start : start + 64] for start in range(0, len(files), 64)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return tuple(pool.map(digest, files))
+        return tuple(digest for some in pool.map(digests, some_each) for digest in some)
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""  # it is found again among the files that cannot be read as images
 
 
 def _without(photos: Photos, bad: set[str]) -> Photos:

@@ -99,6 +99,15 @@ def test_what_looks_the_same_is_found_and_broken_files_are_passed_over(album):
     assert [names[i] for i in group] == ["0.jpg", "copy.jpg", "darker.webp", "low.jpg", "small.png"]
 
 
+def test_broken_files_are_told_by_the_same_look(album, monkeypatch):
+    root, names = album
+    assert near.unreadable(root, names, "broken") == ["cut.jpg", "text.jpg"]
+    whole = [name for name in names if name not in ("cut.jpg", "text.jpg")]
+    assert near.unreadable(root, whole, "whole") == []
+    monkeypatch.setattr(images, "read_rgb", lambda path: pytest.fail("read again"))
+    assert len(near.groups(root, whole, "whole", near.NEAR)) == 1
+
+
 def test_blank_photos_are_the_same_only_in_the_same_colour(tmp_path):
     names = []
     for number, colour in enumerate(["white", "black", "red", "red", (250, 250, 250), "blue"]):

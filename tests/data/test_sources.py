@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowerbench.data import download, sources
+from flowerbench.data import download, images, sources
 from flowerbench.errors import UsageError
 from tests.conftest import write_photos
 
@@ -118,6 +118,17 @@ def test_unreadable_files_are_skipped_and_counted_when_asked(load, tmp_path):
     assert photos.per_class == {"a": 3, "b": 4}
     (tmp_path / "a/000.png").unlink()
     assert load(tmp_path).fingerprint == photos.fingerprint, "as if it had never been there"
+
+
+@pytest.mark.parametrize("near_distance", ["null", "48"])
+def test_photos_are_read_once_and_never_again(load, tmp_path, monkeypatch, near_distance):
+    write_photos(tmp_path, {"a": 3, "b": 2}, seed=int(near_distance == "null"))
+    read: list[Path] = []
+    one = images.read_rgb
+    monkeypatch.setattr(images, "read_rgb", lambda path: read.append(path) or one(path))
+    for _ in range(2):
+        load(tmp_path, f"data.near_distance={near_distance}")
+        assert len(read) == 5
 
 
 def test_the_fingerprint_is_of_contents_and_not_of_the_place(load, tmp_path, photo_folder):
