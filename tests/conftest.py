@@ -27,8 +27,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many tests run side by side: two of the quick ones; the long ones want the machine for themselves."""
-    return 2 if config.option.markexpr == "not long" else 0
+    """How many tests run side by side: two, unless some of them want the machine for themselves."""
+    return 2 if config.option.markexpr in ("not long", "long and not alone") else 0
 
 
 def pytest_configure() -> None:

@@ -189,6 +189,7 @@ def test_what_was_started_ends_when_the_benchmark_is_stopped(tmp_path: Path) -> 
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_the_quick_form_measures_everything_within_two_minutes(tmp_path: Path) -> None:
     before = os.times()
     done = subprocess.run(

@@ -394,6 +394,7 @@ def test_a_journal_holds_no_password(tmp_path: Path):
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_eight_writers_on_a_brand_new_file_lose_nothing(tmp_path: Path, line: Line, capsys: pytest.CaptureFixture[str]):
     """Each has a temporary folder of its own, as on other machines; the run of their sweep is made by one of them."""
     store = Tracking(uri=f"sqlite:///{tmp_path.as_posix()}/new/mlflow.db", experiment="flowers")

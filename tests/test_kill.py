@@ -12,7 +12,12 @@ import pytest
 from tests.conftest import finish_together, start_train, write_photos
 from tests.test_reuse import assert_same, summary
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1200), pytest.mark.skipif(os.name == "nt", reason="SIGKILL")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.alone,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(os.name == "nt", reason="SIGKILL"),
+]
 
 KILLS, EPOCHS = 20, 300
 

@@ -19,7 +19,11 @@ import pytest
 
 from tests.conftest import start_train
 
-pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.alone,
+    pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX"),
+]
 
 NAMES = ["seed-0", "seed-1", "seed-2"]
 EPOCHS = 12

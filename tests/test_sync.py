@@ -120,6 +120,7 @@ def test_a_run_that_was_killed_is_ended_and_one_that_runs_is_left(
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_a_server_that_stays_away_is_asked_once(home: Path, silent_port: int, capsys: Any):  # noqa: F811
     away = Tracking(uri=f"http://127.0.0.1:{silent_port}", experiment="flowers")
     for name in ("a", "b", "c", "d"):

@@ -10,7 +10,7 @@ import pytest
 from flowerbench import launchers
 from tests.clusters.conftest import is_whole
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 
 PROCESSES = ["hydra/launcher=processes", "hydra.launcher.n_jobs=2", "tracking=none"]
 EPOCHS = 100

@@ -6,7 +6,7 @@ import pytest
 
 from tests.clusters.conftest import is_whole
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 
 EPOCHS = 100
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.clusters.conftest import is_whole
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(600)]
 
 EPOCHS = 5
 # As in history.csv, between the epoch and the seconds.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.clusters.conftest import is_whole
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(600)]
 
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "tracking=none"]
 EPOCHS = 100

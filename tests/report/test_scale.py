@@ -21,7 +21,11 @@ from typing import NamedTuple
 
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name == "nt", reason="Windows does not tell the peak of memory")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.alone,
+    pytest.mark.skipif(os.name == "nt", reason="Windows does not tell the peak of memory"),
+]
 
 CHECKOUT = Path(__file__).parents[2]
 EPOCHS = 25
