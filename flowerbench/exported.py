@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import flowerbench
-from flowerbench import atomic
+from flowerbench import atomic, predictions
 from flowerbench.data import images, sources, synthetic
 from flowerbench.errors import RunError, one_line
 from flowerbench.trained import Trained
@@ -87,7 +87,7 @@ def squares(trained: Trained) -> tuple[Tensor, str]:
 
 def _validation_photos(trained: Trained) -> list[Path]:
     """Those of the run that are on this machine, from all over their list."""
-    root, table = sources.place(trained.config), trained.folder / "val_predictions.csv"
+    root, table = sources.place(trained.config), trained.folder / predictions.VAL
     if root is None or not table.is_file():
         return []
     with table.open(encoding="utf-8", newline="") as file:

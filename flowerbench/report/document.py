@@ -13,7 +13,8 @@ from flowerbench.data import sources
 from flowerbench.report import epochs, notes, pivot, plots, tables
 from flowerbench.report.analysis import Section
 from flowerbench.report.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
-from flowerbench.report.frame import Runs, is_unset
+from flowerbench.report.frame import Runs
+from flowerbench.report.keys import is_unset
 from flowerbench.report.reference import Reference
 from flowerbench.report.words import counted, outcome
 

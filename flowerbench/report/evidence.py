@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowerbench.report import stats
-from flowerbench.report.frame import Runs, is_number, is_unset
+from flowerbench.report.frame import Runs
+from flowerbench.report.keys import is_number, is_unset
 from flowerbench.report.measures import accuracies
 from flowerbench.report.settings import FOLD, Setting
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from flowerbench import protocols
+from flowerbench import predictions, protocols
 from flowerbench.errors import UsageError, one_line
 from flowerbench.history import Row, read_history
 from flowerbench.identity import flat
@@ -116,8 +116,8 @@ def _record(folder: Path, home: Path, plan: Mapping[str, Any], overrides: Sequen
         facts=facts,
         history=history,
         varying=tuple(plan.get("varying", ())),
-        predictions=partial(read_predictions, folder / "val_predictions.csv"),
-        test_predictions=partial(read_predictions, folder / "test_predictions.csv"),
+        predictions=partial(read_predictions, folder / predictions.VAL),
+        test_predictions=partial(read_predictions, folder / predictions.TEST),
     )
 
 

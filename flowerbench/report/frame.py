@@ -5,26 +5,19 @@ from __future__ import annotations
 import gc
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from flowerbench.errors import UsageError
 from flowerbench.history import HISTORY
-from flowerbench.identity import NOT_SETTINGS, is_one_of
-from flowerbench.report import folders, from_mlflow
+from flowerbench.report import folders, from_mlflow, keys
 from flowerbench.report.record import FACTS, Record
 
-# Where photos lie and how a run is carried out: nothing that a result is told apart by, unless a sweep varied it.
-_NOT_SETTINGS = (
-    *NOT_SETTINGS, "device", "deterministic",
-    "data.root", "data.url", "data.sha256", "data.bytes", "data.on_bad_image",
-)  # fmt: skip
 _COUNTS = ("best_epoch", "correct", "total", "test_correct", "test_total", "train_total", "epochs_done")
 _NUMBERS = ("best_accuracy", "last_accuracy", "seconds")
 
@@ -48,7 +41,7 @@ class Runs:
     @cached_property
     def varying(self) -> list[str]:
         """The config keys that the runs differ in, and those that a sweep says it varied."""
-        return varying(self.runs, self.varied)
+        return keys.varying(self.runs, self.varied)
 
     def predictions(self, run: str) -> pd.DataFrame | None:
         """The validation predictions of a run's best epoch: `photo`, and the class names `label` and `prediction`.
@@ -133,7 +126,7 @@ def tabulate(records: Sequence[Record]) -> Runs:
     runs = runs.reindex(columns=[key for key in runs.columns if key not in FACTS] + list(FACTS))
     runs = runs.astype(dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_NUMBERS, "float64"))
     varied = frozenset(key for record in records for key in record.varying)
-    runs["settings"] = _settings(runs, varied)
+    runs["settings"] = keys.labels(runs, varied)
     epochs = pd.DataFrame(
         [{"run": name, **row} for name, record in zip(names, records, strict=True) for row in record.history],
         columns=["run", *HISTORY],
@@ -154,86 +147,3 @@ def _unique_names(records: Sequence[Record]) -> list[str]:
             for name, prefix, record in zip(names, more, records, strict=True)
         ]
     return names
-
-
-def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
-    """The config keys that runs differ in, and of `named`, what a sweep says it varied, those that there are."""
-    keys = [key for key in runs.columns if key not in FACTS]
-    complete = runs[runs["status"] != "MISSING"]
-
-    def values(key: str) -> set[object]:
-        known = {comparable(value) for value in runs[key] if not is_unset(value)}
-        # Of a run that never began only the overrides are known: a key that it has not, or it alone has, is no sign.
-        lacking = {is_unset(value) for value in complete[key]} == {True, False}
-        return known | ({None} if lacking else set())
-
-    def follows_epochs(key: str) -> bool:
-        """True for the length of a schedule that is tied to the number of epochs."""
-        if not key.startswith("schedule.") or "epochs" not in runs:
-            return False
-        pairs = runs.loc[~runs[key].map(is_unset) & ~runs["epochs"].map(is_unset), [key, "epochs"]]
-        return all(comparable(a) == comparable(b) for a, b in pairs.itertuples(index=False))
-
-    def follows_group(key: str) -> bool:
-        """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`."""
-        group = key.partition(".")[0]
-        groups = [name for name in map(str, runs) if name != key and (name == group or name.startswith(f"{group}/"))]
-        return any(settles(name, key) for name in groups)
-
-    def settles(group: str, key: str) -> bool:
-        # Of a point that never began, only the choice is known.
-        known = zip(complete[group], complete[key], strict=True)
-        pairs = {(comparable(a), comparable(b)) for a, b in known}
-        return len(pairs) == len({choice for choice, _ in pairs})
-
-    def is_setting(key: str) -> bool:
-        if follows_epochs(key) or follows_group(key):
-            return False
-        return not is_one_of(key, _NOT_SETTINGS)
-
-    differing = [key for key in keys if is_setting(key) and len(values(key)) > 1]
-    return [key for key in keys if key in differing or key in named]
-
-
-def _settings(runs: pd.DataFrame, named: Collection[str]) -> list[str]:
-    first = [key for key in ("batch_size", "epochs") if key in runs]
-    keys = [*first, *(key for key in varying(runs, named) if key not in first)]
-    labels = []
-    for name, run in runs.iterrows():
-        parts = [f"{_short(key)}={spelled(run[key])}" for key in keys if not is_unset(run[key])]
-        labels.append(", ".join(parts) or str(name))
-    count = Counter(labels)
-    return [f"{label} ({name})" if count[label] > 1 else label for label, name in zip(labels, runs.index, strict=True)]
-
-
-def _short(key: str) -> str:
-    return key.removesuffix("._target_")
-
-
-def is_unset(value: Any) -> bool:
-    """True for NaN, a key that a run has not; None is a value, null."""
-    return isinstance(value, float) and value != value
-
-
-def is_number(value: Any) -> bool:
-    """True for a number, which a truth value is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def comparable(value: Any) -> object:
-    """What is equal, and hashed alike, for equal settings: 1 is 1.0, within lists too, but neither true nor '1'."""
-    if is_unset(value) or is_number(value):
-        return None if is_unset(value) else value
-    if isinstance(value, list):
-        return tuple(map(comparable, value))
-    if isinstance(value, dict):
-        return frozenset((key, comparable(inner)) for key, inner in value.items())
-    return repr(value)
-
-
-def spelled(value: Any) -> str:
-    """A value as one writes it on the command line; a class without its module."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = str(value)
-    return text.rpartition(".")[2] if text.startswith("torch.optim.") else text

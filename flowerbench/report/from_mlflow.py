@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowerbench import protocols
+from flowerbench import predictions, protocols
 from flowerbench.errors import UsageError
 from flowerbench.history import Row
 from flowerbench.report import metric_histories
@@ -166,8 +166,8 @@ def _record(run: Run, history: list[Row], uri: str, varied: Mapping[str, str]) -
         facts=facts,
         history=history,
         varying=tuple(filter(None, varied.get(tags.get("mlflow.parentRunId", ""), "").split(","))),
-        predictions=functools.partial(_predictions, f"{info.artifact_uri}/val_predictions.csv", uri),
-        test_predictions=functools.partial(_predictions, f"{info.artifact_uri}/test_predictions.csv", uri),
+        predictions=functools.partial(_predictions, f"{info.artifact_uri}/{predictions.VAL}", uri),
+        test_predictions=functools.partial(_predictions, f"{info.artifact_uri}/{predictions.TEST}", uri),
     )
 
 

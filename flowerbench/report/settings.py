@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from flowerbench.report import stats
-from flowerbench.report.frame import Runs, comparable, is_unset
+from flowerbench.report.frame import Runs
+from flowerbench.report.keys import comparable, is_unset
 from flowerbench.report.measures import MEASURES, measures
 from flowerbench.report.words import decimals, outcome, spelled_or_unset
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flowerbench.errors import UsageError
-from flowerbench.report.frame import comparable, is_number, is_unset
+from flowerbench.report.keys import comparable, is_number, is_unset
 from flowerbench.report.record import FACTS
 
 _CONDITION = re.compile(

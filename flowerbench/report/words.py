@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowerbench.report.frame import is_unset, spelled
+from flowerbench.report.keys import is_unset, spelled
 from flowerbench.report.stats import LEVEL
 from flowerbench.summaries import STOPPED
 

@@ -1,4 +1,4 @@
-"""Reading runs: what is known of each, what they differ in, and that none is lost or counted twice."""
+"""Reading runs: what is known of each, and that none is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowerbench.errors import UsageError
 from flowerbench.identity import flat
-from flowerbench.report import frame
+from flowerbench.report import frame, keys
 from flowerbench.report.record import FACTS
 from tests.report.helpers import HEADER, config, half_failed_sweep, paper_sweep, steps, write_plan, write_run
 
@@ -122,7 +122,7 @@ def test_a_missing_point_has_the_keys_of_its_overrides(tmp_path: Path):
     runs = frame.load(half_failed_sweep(tmp_path)).runs
     missing = runs.loc["batch_size-32_epochs-8"]
     assert (missing["status"], missing["batch_size"], missing["epochs"]) == ("MISSING", 32, 8)
-    assert frame.is_unset(missing["optim.lr"])
+    assert keys.is_unset(missing["optim.lr"])
     assert missing["settings"] == "batch_size=32, epochs=8"
 
 
@@ -147,19 +147,6 @@ def test_a_lost_history_is_told(tmp_path: Path):
     run = write_run(tmp_path / "a", config(), steps([90, 95]))
     (run / "history.csv").unlink()
     assert frame.load(tmp_path).runs.iloc[0]["reason"] == "its history.csv is missing or broken"
-
-
-def test_a_group_that_a_sweep_varied_stands_for_what_it_settles(tmp_path: Path):
-    classes = {"sgd": ("torch.optim.SGD", 0.001), "adamw": ("torch.optim.AdamW", 0.0003)}
-    points = [[f"optim={name}", f"seed={seed}"] for name in classes for seed in (0, 1)]
-    home = write_plan(tmp_path, ["optim", "seed"], points)
-    for choice, seed in points:
-        target, rate = classes[choice.removeprefix("optim=")]
-        told = config(optim={"_target_": target, "lr": rate}) | {"seed": int(seed[-1])}
-        write_run(home / f"{choice}_{seed}".replace("=", "-"), told, steps([90]))
-    assert list(frame.load(home).runs["settings"]) == [
-        f"batch_size=16, epochs=4, {choice}, {seed}" for choice, seed in points
-    ]
 
 
 def test_interpolations_are_resolved_where_they_can_be(tmp_path: Path):
@@ -208,46 +195,6 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path: Path, text: str):
     with pytest.raises(UsageError, match=r"config\.yaml (cannot be read|is not what)") as told:
         frame.load(run)
     assert "\n" not in str(told.value)
-
-
-def vary(home: Path, *configs: dict[str, object], named: tuple[str, ...] = ()) -> frame.Runs:
-    for number, told in enumerate(configs):
-        write_run(home / str(number), told, steps([90]))
-    if named:
-        (home / "sweep.json").write_text(f'{{"varying": {list(named)}, "points": []}}'.replace("'", '"'))
-    return frame.load(home)
-
-
-def test_settings_are_what_runs_differ_in(tmp_path: Path):
-    runs = vary(
-        tmp_path,
-        config(16, 20, optim={"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}, model={"weights": None}),
-        config(16, 20, optim={"_target_": "torch.optim.AdamW", "lr": 0.1}, model={"weights": "imagenet"}),
-    )
-    assert list(runs.runs["settings"]) == [
-        "batch_size=16, epochs=20, optim=SGD, optim.momentum=0.9, model.weights=null",
-        "batch_size=16, epochs=20, optim=AdamW, model.weights=imagenet",
-    ]
-
-
-def test_places_and_devices_are_no_settings_unless_a_sweep_varied_them(tmp_path: Path):
-    told = [config(device=d, data={"root": d, "workers": n}, tracking={"uri": d}) for n, d in enumerate(("cpu", "mps"))]
-    runs = vary(tmp_path / "a", *told).runs
-    assert frame.varying(runs) == []
-    assert list(runs["settings"]) == ["batch_size=16, epochs=4 (0)", "batch_size=16, epochs=4 (1)"]
-    runs = vary(tmp_path / "b", *told, named=("device",)).runs
-    assert list(runs["settings"]) == ["batch_size=16, epochs=4, device=cpu", "batch_size=16, epochs=4, device=mps"]
-
-
-def test_a_schedule_as_long_as_the_run_is_no_setting_of_its_own(tmp_path: Path):
-    runs = vary(tmp_path / "tied", *(config(16, n, schedule={"T_max": "${epochs}"}) for n in (20, 25))).runs
-    assert frame.varying(runs) == ["epochs"]
-    runs = vary(tmp_path / "free", *(config(16, 20, schedule={"T_max": n}) for n in (20, 25))).runs
-    assert frame.varying(runs) == ["schedule.T_max"]
-
-
-def test_numbers_are_equal_however_written(tmp_path: Path):
-    assert frame.varying(vary(tmp_path, *(config(optim={"lr": lr}) for lr in (1, 1.0))).runs) == []
 
 
 def test_sources_are_joined_and_no_run_counts_twice(tmp_path: Path):

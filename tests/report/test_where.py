@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowerbench.errors import UsageError
 from flowerbench.points import quoted
-from flowerbench.report import frame
+from flowerbench.report import frame, keys
 from flowerbench.report.record import Record
 from flowerbench.report.where import matches
 from tests.report.helpers import config, half_failed_sweep, steps, write_run
@@ -109,7 +109,7 @@ CELLS = st.one_of(NUMBERS, TEXTS, st.booleans(), st.none(), st.just(float("nan")
 
 
 def written(value: object) -> str:
-    return quoted(value) if isinstance(value, str) else frame.spelled(value)
+    return quoted(value) if isinstance(value, str) else keys.spelled(value)
 
 
 @settings(deadline=None, max_examples=200)
@@ -122,15 +122,15 @@ def test_comparisons_are_one_order(cells: list[object], value: object):
         assert less_or_equal == (less or equal)
         assert more_or_equal == (more or equal)
         assert less + equal + more <= 1
-        if frame.is_number(cell) and frame.is_number(value) and not frame.is_unset(cell) and not frame.is_unset(value):
+        if keys.is_number(cell) and keys.is_number(value) and not keys.is_unset(cell) and not keys.is_unset(value):
             assert (less, equal, more) == (cell < value, cell == value, cell > value)
-        if cell is None or frame.is_unset(cell):
+        if cell is None or keys.is_unset(cell):
             assert not less
             assert not more
 
 
 @settings(deadline=None, max_examples=200)
-@given(CELLS.filter(lambda cell: not frame.is_unset(cell)))
+@given(CELLS.filter(lambda cell: not keys.is_unset(cell)))
 def test_a_value_is_found_as_it_is_written(value: object):
     assert matches(pd.DataFrame({"x": pd.Series([value], dtype=object)}), f"x={written(value)}").all()
 
