@@ -6,6 +6,7 @@ STEPS training steps where that is not 0.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -23,13 +24,12 @@ from flowerbench.config import Config
 from flowerbench.data import batches as _batches  # noqa: F401
 from flowerbench.engine import Epoch, OnBatch
 
-IMPORTED = time.time()
-
 Epochs = Callable[..., Iterator[Epoch]]
 
 
 def watched(epochs: Epochs, log: Path, stop_after: int) -> Epochs:
     """`Assembly.epochs`, which also notes in `log` when the first step was taken and how long both halves took."""
+    imported = time.time()
 
     def say(**record: float) -> None:
         with log.open("a", encoding="utf-8") as file:
@@ -48,7 +48,7 @@ def watched(epochs: Epochs, log: Path, stop_after: int) -> Epochs:
             if part == "train":
                 steps += 1
                 if steps == 1:
-                    say(imported=IMPORTED, first_step=time.time())
+                    say(imported=imported, first_step=time.time())
                 if steps == stop_after:
                     sys.exit()
             on_batch(part, done, total)
@@ -77,6 +77,8 @@ def watched(epochs: Epochs, log: Path, stop_after: int) -> Epochs:
 def main() -> None:
     """The command `python -m benchmarks.ours`."""
     log, steps, *overrides = sys.argv[1:]
+    if any(override.startswith("tracking.uri=") for override in overrides):
+        importlib.import_module("flowerbench._mlflow")
     Assembly.epochs = watched(Assembly.epochs, Path(log), int(steps))  # type: ignore[method-assign]
     sys.argv = ["flowerbench.train", *overrides]
     train.main()

@@ -111,11 +111,13 @@ def _parser() -> errors.Parser:
     made.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="measure only these")
     made.add_argument("--json", type=Path, metavar="FILE", help="where all values go (default: in outputs/benchmarks)")
     made.add_argument("--photos", type=_count, metavar="N", help="use so many photos (default: all)")
-    made.add_argument("--repeats", type=_count, metavar="N", help="rounds of rate and startup (default: 3)")
+    made.add_argument(
+        "--repeats", type=_count, metavar="N", help="rounds or seeds of all but run and sweep (default: 3)"
+    )
     made.add_argument("--device", choices=["auto", "cpu", "cuda"], help="default: a GPU where there is one")
     made.add_argument("--workers", type=_count, metavar="N", help="the plain script's (default: one per core)")
     made.add_argument("--ours", nargs="+", metavar="KEY=VALUE", help="further settings of our command")
-    of_both = made.add_argument_group("run and sweep, of both sides")
+    of_both = made.add_argument_group("all but rate and memory, of both sides")
     of_both.add_argument("--data", type=_path, metavar="FOLDER", help="a folder of photos per class (default: drawn)")
     of_both.add_argument("--model", metavar="NAME", help="a classifier of torchvision (default: mobilenet_v2)")
     of_both.add_argument("--model-args", nargs="*", type=model_argument, metavar="NAME=VALUE", help="width_mult=0.35")
@@ -123,6 +125,7 @@ def _parser() -> errors.Parser:
     of_both.add_argument("--image-size", type=_count, metavar="PX", help="default: 64")
     of_both.add_argument("--batch-sizes", type=_counts, metavar="N,N", help="default: 16,32; the run has the first")
     of_both.add_argument("--epochs", type=_counts, metavar="N,N", help="default: 20,25; the run has the last")
+    of_both.add_argument("--short-epochs", type=_count, metavar="N", help="of overhead and accuracy (default: 8)")
     of_both.add_argument("--validation", choices=["augmented", "clean"], help="default: augmented, as in the paper")
     of_rate = made.add_argument_group("rate")
     of_rate.add_argument("--rate-model", metavar="NAME", help="default: resnet18, with random weights")

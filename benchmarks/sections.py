@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks import machine
 from benchmarks.bench import OFTEN, OURS, PLAIN, SELDOM, Bench, Runs, tell
@@ -11,7 +12,7 @@ from benchmarks.measures import Row, Section
 from benchmarks.sides import Task, one_after_another
 
 AGAIN, PROCESSES = "flowerbench, photos known", "flowerbench, launcher=processes"
-BF16 = "flowerbench, precision=bf16"
+BF16, MLFLOW = "flowerbench, precision=bf16", "flowerbench, tracking=mlflow"
 
 
 def rate(bench: Bench) -> Section:
@@ -80,6 +81,42 @@ def startup(bench: Bench) -> Section:
     return Section("startup", "Start-up", note, (PLAIN, OURS, AGAIN), rows, runs.raw())
 
 
+def overhead(bench: Bench) -> Section:
+    """What a run takes besides its epochs, without MLflow and with it, when its photos are known."""
+    sides, runs, task = bench.sides, Runs(), replace(bench.task, epochs=bench.settings.short_epochs)
+    cache = sides.fresh("cache")
+    sides.train(task, cache=cache, steps=1)
+    for number in range(1, bench.settings.repeats + 1):
+        tell(f"overhead, round {number} of {bench.settings.repeats}")
+        runs.add(PLAIN, sides.plain(task))
+        runs.add(OURS, sides.train(task, "reuse=off", cache=cache))
+        runs.add(MLFLOW, sides.train(task, "reuse=off", "tracking.uri=sqlite:///mlflow.db", cache=cache))
+    rows = [
+        Row("all besides epochs and imports, s", runs.each(lambda run: run.besides_imports), "less"),
+        Row("all besides epochs, s", runs.each(lambda run: run.besides), "less"),
+        Row("epoch, s", runs.every(lambda run: run.seconds(run.later)), "less"),
+    ]
+    note = f"{_words(task)}, photos known. MLflow's store is a new SQLite file."
+    return Section("overhead", "What a run takes besides", note, (PLAIN, OURS, MLFLOW), rows, runs.raw())
+
+
+def accuracy(bench: Bench) -> Section:
+    """The accuracy that the same training comes to with torchvision's transforms and with ours, over several seeds."""
+    sides, runs, task = bench.sides, Runs(), replace(bench.task, epochs=bench.settings.short_epochs)
+    for seed in range(bench.settings.repeats):
+        tell(f"accuracy, seed {seed}")
+        runs.add(PLAIN, sides.plain(task, seed=seed))
+        runs.add(OURS, sides.train(task, f"seed={seed}"))
+    rows = [
+        Row("best validation accuracy", runs.each(lambda run: run.accuracy), digits=4),
+        Row("validation accuracy of the last epoch", runs.each(lambda run: run.epochs[-1]["val_accuracy"]), digits=4),
+        Row("training loss of the last epoch", runs.each(lambda run: run.epochs[-1]["train_loss"]), digits=4),
+    ]
+    seeds = f"{bench.settings.repeats} seeds" if bench.settings.repeats > 1 else "1 seed"
+    note = f"{_words(task)}, {seeds}, {len(bench.split.val)} validation photos. {PLAIN} has torchvision's transforms."
+    return Section("accuracy", "Accuracy", note, (PLAIN, OURS), rows, runs.raw())
+
+
 def run(bench: Bench) -> Section:
     """The paper's run, from the command to its end."""
     task, runs = bench.task, Runs()
@@ -138,6 +175,8 @@ SECTIONS: Mapping[str, Callable[[Bench], Section]] = {
     "rate": rate,
     "memory": memory,
     "startup": startup,
+    "overhead": overhead,
+    "accuracy": accuracy,
     "run": run,
     "sweep": sweep,
 }

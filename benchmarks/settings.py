@@ -13,7 +13,8 @@ class Settings:
 
     `rate_steps` are the training steps of an epoch there, None for 24 on a CPU and as many as there are on a GPU.
     Of the photos in `data` so many are used as `photos` says, None for all; without `data` as many as `drawn` says are
-    drawn. `workers` are the plain script's, None for one per core; `ours` are further settings of our command.
+    drawn. `short_epochs` are those of the sections that repeat whole runs. `workers` are the plain script's, None for
+    one per core; `ours` are further settings of our command.
     """
 
     data: Path | None = None
@@ -28,6 +29,7 @@ class Settings:
     workers: int | None = None
     ours: tuple[str, ...] = ()
     repeats: int = 3
+    short_epochs: int = 8
     rate_model: str = "resnet18"
     rate_image_size: int = 224
     rate_steps: int | None = None
@@ -45,6 +47,7 @@ QUICK: dict[str, Any] = {
     "drawn_size": 96,
     "epochs": (1, 2),
     "repeats": 1,
+    "short_epochs": 1,
     "rate_image_size": 96,
     "rate_steps": 4,
     "matmul_seconds": 0.5,

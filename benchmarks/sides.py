@@ -69,6 +69,11 @@ class Run:
         return sum(epoch[f"{part}_photos"] for epoch in epochs) / sum(epoch[f"{part}_seconds"] for epoch in epochs)
 
     @property
+    def besides_imports(self) -> float:
+        """Those of them that are no imports either."""
+        return self.besides - (self.imported - self.usage.began)
+
+    @property
     def accuracy(self) -> float:
         """The highest validation accuracy."""
         return max(epoch["val_accuracy"] for epoch in self.epochs)
@@ -126,12 +131,12 @@ class Sides:
         """A folder that nothing has used."""
         return self.scratch / f"{next(self._numbers):03}_{name}"
 
-    def plain(self, task: Task, steps: int = 0, watch: float | None = None) -> Run:
+    def plain(self, task: Task, steps: int = 0, watch: float | None = None, seed: int = 0) -> Run:
         """Let the plain script do it; with `steps` it ends after so many."""
         folder = self.fresh("plain")
         command = ["benchmarks.plain", str(task.photos), "--model", task.model, "--image-size", str(task.image_size)]
         command += ["--batch-size", str(task.batch_size), "--epochs", str(task.epochs)]
-        command += ["--validation", self.validation, "--device", self.device]
+        command += ["--validation", self.validation, "--device", self.device, "--seed", str(seed)]
         command += ["--model-args", *(f"{name}={json.dumps(value)}" for name, value in task.model_args)]
         command += ["--weights", str(task.weights)] if task.weights else []
         command += ["--workers", str(self.workers)] if self.workers is not None else []

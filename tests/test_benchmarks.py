@@ -210,7 +210,9 @@ def test_the_quick_form_measures_everything_within_two_minutes(tmp_path: Path) -
         assert f"| {measure}" in done.stdout
     record = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert record["command"] == "python -m benchmarks.run --quick --json all.json"
-    assert [section["name"] for section in record["sections"]] == ["rate", "memory", "startup", "run", "sweep"]
+    assert [section["name"] for section in record["sections"]] == [
+        *("rate", "memory", "startup", "overhead", "accuracy", "run", "sweep")
+    ]
     assert record["machine"]["matmul"] > 0
     rows = {row["measure"]: row["sides"] for section in record["sections"] for row in section["rows"]}
     assert rows["epochs trained"]["plain script"]["values"] == [6]

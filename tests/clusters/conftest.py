@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.clusters import services
-from tests.conftest import start_train, write_photos
+from tests.conftest import finish_together, start_train, write_photos
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,11 @@ class Sweep:
 
     def epochs(self, name: str) -> list[list[str]]:
         """The rows of a point's history, with the epoch's number first."""
-        history = self.runs()[name] / "history.csv" if name in self.runs() else Path()
-        return list(csv.reader(history.read_text().splitlines()))[1:] if history.is_file() else []
+        return _rows(self.runs()[name]) if name in self.runs() else []
+
+    def numbers(self, name: str) -> list[list[str]]:
+        """The same without the seconds, which stand last."""
+        return [row[:-1] for row in self.epochs(name)]
 
     def under_way(self, epochs: int = 3) -> list[str]:
         """The points that have so many epochs, or more, and go on."""
@@ -115,6 +118,25 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
     yield start
     for one in started:
         one.stop()
+
+
+@pytest.fixture
+def alone(tmp_path: Path, photos: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """What a run by itself with one thread comes to, as `Sweep.numbers` has it; it takes no epoch from another."""
+
+    def numbers(*arguments: str) -> list[list[str]]:
+        with monkeypatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")
+            own = ["tracking=none", "reuse=off", "hydra.run.dir=alone"]
+            finish_together([start_train(tmp_path, *photos, *arguments, *own)])
+        return [row[:-1] for row in _rows(tmp_path / "alone")]
+
+    return numbers
+
+
+def _rows(run: Path) -> list[list[str]]:
+    history = run / "history.csv"
+    return list(csv.reader(history.read_text().splitlines()))[1:] if history.is_file() else []
 
 
 def is_whole(sweep: Sweep, name: str, epochs: int) -> bool:

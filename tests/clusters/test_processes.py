@@ -22,13 +22,14 @@ def workers(driver: int) -> list[psutil.Process]:
     return [process for process in below if any("popen_loky_posix" in word for word in process.cmdline())]
 
 
-def test_points_run_together_and_all_finish(sweep, photos):
+def test_points_run_together_and_come_to_what_they_would_alone(sweep, photos, alone):
     running = sweep(*PROCESSES, *photos, f"epochs={EPOCHS}", "seed=0,1,2,3")
     running.wait_for("two points are under way", lambda: len(running.under_way()) == 2)
     code, output, errors = running.finish()
     assert code == 0, output + errors
     assert running.statuses() == {f"seed-{seed}": "FINISHED" for seed in range(4)}
     assert all(is_whole(running, name, EPOCHS) for name in running.runs())
+    assert running.numbers("seed-1") == alone(f"epochs={EPOCHS}", "seed=1")
 
 
 def test_a_killed_worker_does_not_end_the_sweep(sweep, photos):

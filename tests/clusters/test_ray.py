@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 EPOCHS = 100
 
 
-def test_the_sweep_completes_when_a_node_is_lost(ray_nodes, sweep, photos, monkeypatch):
+def test_the_sweep_completes_when_a_node_is_lost(ray_nodes, sweep, photos, alone, monkeypatch):
     address, raylet = ray_nodes
     monkeypatch.setenv("RAY_ADDRESS", address)
     running = sweep("hydra/launcher=ray_cluster", "tracking=none", *photos, f"epochs={EPOCHS}", "seed=0,1,2,3")
@@ -24,3 +24,4 @@ def test_the_sweep_completes_when_a_node_is_lost(ray_nodes, sweep, photos, monke
     assert all(is_whole(running, name, EPOCHS) for name in running.runs())
     # The seconds of every epoch stand in its row, so these epochs were not trained again.
     assert {name: running.epochs(name)[: len(rows)] for name, rows in before.items()} == before
+    assert running.numbers("seed-1") == alone(f"epochs={EPOCHS}", "seed=1")

@@ -22,7 +22,7 @@ def jobs() -> dict[str, str]:
     return {number: f"{array}_{number}" for number, array in (line.split() for line in lines if line.strip())}
 
 
-def test_a_cancelled_job_is_one_point_lost_which_the_same_command_finishes(slurm, sweep, photos):
+def test_a_cancelled_job_is_one_point_lost_which_the_same_command_finishes(slurm, sweep, photos, alone):
     command = [*SLURM, *photos, f"epochs={EPOCHS}", "seed=0,1,2,3"]
     first = sweep(*command)
     first.wait_for("the second point is under way", lambda: "seed-1" in first.under_way())
@@ -44,6 +44,7 @@ def test_a_cancelled_job_is_one_point_lost_which_the_same_command_finishes(slurm
     # The seconds of every epoch stand in its row, so these epochs were not trained again.
     assert second.epochs("seed-1")[: len(before)] == before
     assert is_whole(second, "seed-1", EPOCHS)
+    assert second.numbers("seed-1") == alone(f"epochs={EPOCHS}", "seed=1")
     for name in ("seed-0", "seed-2", "seed-3"):
         assert (second.runs()[name] / "history.csv").stat().st_mtime_ns == written[name]
 
