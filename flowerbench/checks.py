@@ -111,12 +111,12 @@ def _contradictions(cfg: DictConfig) -> Iterator[str]:
 
 
 def _misfits(cfg: DictConfig) -> Iterator[str]:
-    """What only torch can tell: whether it has such a model, and whether its classes take such arguments."""
+    """What only torch can tell: whether it has such a model, and whether that and its classes take such arguments."""
     from hydra.utils import get_class
 
     from flowerbench import model
 
-    if misfit := model.unknown_name(cfg.model.name):
+    if misfit := model.misfit(cfg.model, cfg.image_size):
         yield misfit
     for group in ("optim", "schedule"):
         target = cfg[group]._target_

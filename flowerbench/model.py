@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flowerbench import freezing
 from flowerbench._torchvision import torchvision
 from flowerbench.config import Model
 from flowerbench.errors import UsageError
@@ -106,6 +107,20 @@ def unknown_name(name: str) -> str | None:
     return f"model.name={name} is no classifier of torchvision: {hint}"
 
 
+def misfit(cfg: Model, image_size: int) -> str | None:
+    """What is wrong with a model's name, its arguments or how deep it is frozen; None when nothing is."""
+    if wrong := unknown_name(cfg.name):
+        return wrong
+    if not cfg.kwargs and cfg.freeze is None:
+        return None
+    try:
+        network = _shapes(lambda: _construct(cfg.name, num_classes=2, **_arguments(cfg, image_size)))
+        freezing.freeze(network, head(network, cfg, 2, image_size), cfg.freeze)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
 def _arguments(cfg: Model, image_size: int) -> dict[str, Any]:
     if misfit := unknown_name(cfg.name):
         raise UsageError(misfit)
@@ -120,12 +135,14 @@ def _arguments(cfg: Model, image_size: int) -> dict[str, Any]:
     return arguments | dict(cfg.kwargs)
 
 
-def _construct(name: str, **arguments: Any) -> nn.Module:
+def _construct(name: str, num_classes: int, **arguments: Any) -> nn.Module:
     try:
         if name == "tiny":
-            return tiny(**arguments)
-        return cast(nn.Module, torchvision.models.get_model(name, weights=None, **arguments))
-    except (TypeError, ValueError) as error:
+            return tiny(num_classes, **arguments)
+        return cast(nn.Module, torchvision.models.get_model(name, weights=None, num_classes=num_classes, **arguments))
+    except NotImplementedError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise UsageError(f"model.name={name} cannot be built with {arguments}: {error}") from error
 
 
@@ -166,13 +183,17 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 def _head(model: nn.Module, build_with_another_class: Callable[[], nn.Module]) -> set[str]:
     """The head, whatever an architecture calls it: the tensors whose shape follows the number of classes."""
-    try:
-        with torch.device("meta"):  # shapes without numbers, at no cost
-            other = build_with_another_class()
-    except NotImplementedError:  # a RegNet computes its own shape with tensors
-        other = build_with_another_class()
-    shapes = {name: tensor.shape for name, tensor in other.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in _shapes(build_with_another_class).state_dict().items()}
     return {name for name, tensor in model.state_dict().items() if tensor.shape != shapes[name]}
+
+
+def _shapes(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model of shapes without numbers, at no cost, where that can be."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:  # a RegNet computes its own shape with tensors
+        return build()
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], *, head: set[str], source: str) -> None:

@@ -73,6 +73,9 @@ def test_whole_numbers_are_whole_and_devices_are_devices(compose_config):
     [
         ("model.name=resnet81", "model.name=resnet81 is no classifier of torchvision: did you mean"),
         ("model.weights=nowhere.pth", "model.weights=nowhere.pth is not a file: name a state dict, imagenet or null"),
+        ("+model.kwargs.widht=2", "model.name=resnet18 cannot be built with {'widht': 2}: "),
+        ("++model.kwargs.width_per_group=-3", "model.name=resnet18 cannot be built with {'width_per_group': -3}: "),
+        ("model.freeze=6", "model.freeze=6: this model has 5 stages before its head (conv1, layer1.0.conv1, "),
         ("+optim.sped=3", "optim.sped is no argument of torch.optim.SGD: it takes lr, momentum"),
         ("optim._target_=torch.optim.Sgd", "optim._target_=torch.optim.Sgd is no class that can be imported: "),
         ("data={augmentation:null,validation:augmented}", "data.validation=augmented is not allowed with"),
@@ -98,7 +101,8 @@ def test_an_added_key_that_nothing_reads_is_refused(compose_config, key):
 
 
 def test_arguments_of_torchs_own_classes_may_be_added(compose_config):
-    checks.check(compose_config("+optim.dampening=0.1", "+schedule.last_epoch=-1", "+model.kwargs.norm_layer=x"))
+    checks.check(compose_config("+optim.dampening=0.1", "+schedule.last_epoch=-1"))
+    checks.check(compose_config("+model.kwargs.zero_init_residual=true", "model.freeze=5"))
 
 
 def test_a_group_without_a_class_is_refused(compose_config):
