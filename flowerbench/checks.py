@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowerbench import isolation, open_groups
 from flowerbench.config import Allowed, Config
-from flowerbench.errors import UsageError
+from flowerbench.errors import RunError, UsageError
 from flowerbench.identity import flat
 
 
@@ -40,11 +40,18 @@ def check_values(cfg: DictConfig) -> None:
 def check_misfits(configs: Sequence[DictConfig]) -> None:
     """The rest of `check`, of several configs, without torch in this process, which would keep its 200 MB.
 
-    Raises UsageError for the first that does not fit.
+    Raises UsageError for the first that does not fit, and RunError when the process that looks is lost.
     """
-    outcome = first_misfits(configs) if "torch" in sys.modules else isolation.call(first_misfits, configs).value
-    if outcome:
-        raise UsageError(outcome)
+    if "torch" in sys.modules:
+        found = first_misfits(configs)
+    else:
+        outcome = isolation.call(first_misfits, configs)
+        if not isinstance(outcome.value, str):
+            how = f"was killed by {outcome.killed_by}" if outcome.killed_by else f"ended with {outcome.exit_code}"
+            raise RunError(f"the points cannot be checked: the process that does so {how}")
+        found = outcome.value
+    if found:
+        raise UsageError(found)
 
 
 def first_misfits(configs: Sequence[DictConfig]) -> str:

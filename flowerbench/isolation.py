@@ -138,7 +138,6 @@ def _child(sender: Connection, surroundings: _Surroundings, function: Callable[.
     multiprocessing.set_start_method(surroundings.start_method, force=True)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     gc.freeze()  # what was imported before stays in pages that are shared: no look for rubbish writes on them
-    launchers.take_gpu()
     if threads := launchers.given_threads(os.environ):
         import torch
 

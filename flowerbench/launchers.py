@@ -12,7 +12,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 CORES = "FLOWERBENCH_CORES"
-PLACE = "FLOWERBENCH_PLACE"
 FOLDER = "FLOWERBENCH_FOLDER"
 GPUS = "CUDA_VISIBLE_DEVICES"
 # What brings each launcher that is not Hydra's own.
@@ -23,8 +22,8 @@ EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slur
 def share(launcher: Mapping[str, Any], folder: Path, environ: MutableMapping[str, str] = os.environ) -> Iterator[None]:
     """Take the share of one point of the sweep in `folder`, as `hydra.launcher` has it, for as long as the point runs.
 
-    Enter it in the point's own process or in the one that starts it, before torch is imported and a GPU used: torch,
-    the processes that prepare photos and `take_gpu` read what this writes into `environ`.
+    Enter it in the point's own process or in the one that starts it, before torch is imported and a GPU used: torch
+    and the processes that prepare photos read what this writes into `environ`.
     """
     before = dict(environ)
     here = machine_cores()
@@ -32,7 +31,7 @@ def share(launcher: Mapping[str, Any], folder: Path, environ: MutableMapping[str
         if (own := cores_of_a_point(launcher, here)) < here:  # else torch knows better, which counts no core twice
             environ.update(own_cores(environ, own))
         if points_at_a_time(launcher) > 1:
-            environ[PLACE] = str(place)
+            environ.update(own_gpu(place, visible_gpus(environ)))
         try:
             yield
         finally:
@@ -56,12 +55,6 @@ def given_threads(environ: Mapping[str, str]) -> int | None:
     """The threads that OMP_NUM_THREADS asks for, by its first number; None where it does not, or makes no sense."""
     first = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else None
-
-
-def take_gpu(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let a point that has others beside it see one GPU alone; enter it in the process that trains, with torch."""
-    if place := environ.pop(PLACE, None):
-        environ.update(own_gpu(int(place), visible_gpus(environ)))
 
 
 def own_gpu(place: int, gpus: Sequence[str]) -> dict[str, str]:
@@ -105,12 +98,22 @@ def machine_cores() -> int:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """The GPUs to share out, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs to share out, as CUDA_VISIBLE_DEVICES names them.
+
+    Where it does not, they are counted by a process of its own: one that counts may have no other choice of them after.
+    """
     if GPUS in environ:
         return [name for name in environ[GPUS].split(",") if name.strip()]
+    from flowerbench import isolation
+
+    return [str(number) for number in range(isolation.call(count_gpus).value or 0)]
+
+
+def count_gpus() -> int:
+    """How many GPUs torch sees."""
     import torch
 
-    return [str(number) for number in range(torch.cuda.device_count())]
+    return torch.cuda.device_count()
 
 
 def _is(launcher: Mapping[str, Any], kind: str) -> bool:

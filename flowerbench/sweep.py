@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -124,7 +125,9 @@ class Sweep(Callback):
         with _nothing_goes_on_after_an_error():
             if torchrun.processes() > 1:
                 raise errors.UsageError("torchrun shares out one run: leave out --multirun, or torchrun")
-            if launchers.is_serial(config.hydra.launcher) and not config.dry_run:
+            if config.dry_run:
+                importlib.import_module("flowerbench.dry_run")  # with torch, which the check of the points then has
+            elif launchers.is_serial(config.hydra.launcher):
                 drive.warm_up(config)  # while this process is at the plan
             _stay_here(config)
             varying, planned = points.plan(config)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hydra import errors as hydra_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowerbench import checks, config, open_groups
-from flowerbench.errors import UsageError, is_usage, one_line
+from flowerbench import checks, config, isolation, open_groups
+from flowerbench.errors import RunError, UsageError, is_usage, one_line
 
 
 @pytest.mark.parametrize("experiment", ["paper", "quickstart"])
@@ -154,3 +156,21 @@ def test_every_key_has_a_comment():
             is_value = bool(value.strip()) and not line.lstrip().startswith(("#", "-", "_target_", "name"))
             if is_value and not in_hydra and not shared:
                 assert "#" in value, f"{file.name}: {key.strip()} has no comment"
+
+
+def test_a_process_that_checks_and_is_lost_is_no_good_news(compose_config, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    for outcome, how in [
+        (isolation.Outcome(None, -9), "was killed by SIGKILL"),
+        (isolation.Outcome(None, 1), "ended with 1"),
+    ]:
+        monkeypatch.setattr(isolation, "call", lambda *args, outcome=outcome: outcome)
+        with pytest.raises(RunError, match=rf"^the points cannot be checked: the process that does so {how}$"):
+            checks.check_misfits([compose_config()])
+
+
+def test_the_first_of_several_that_does_not_fit_is_named(compose_config):
+    fits, misfit, worse = compose_config(), compose_config("model.name=alexnot"), compose_config("+optim.sped=1")
+    checks.check_misfits([fits])
+    with pytest.raises(UsageError, match="alexnot"):
+        checks.check_misfits([fits, misfit, worse])

@@ -11,20 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowerbench import launchers
+from flowerbench import isolation, launchers
 
 JOBLIB = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "n_jobs": 2}
 SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", "cpus_per_task": 4}
 RAY = {"_target_": "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher", "ray": {"remote": {"num_cpus": 3}}}
 BASIC = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}
-
-
-def gpu(environ: dict[str, str]) -> str | None:
-    """The GPU that a point would take with these variables."""
-    environ = dict(environ)
-    launchers.take_gpu(environ)
-    assert launchers.PLACE not in environ
-    return environ.get("CUDA_VISIBLE_DEVICES")
 
 
 @pytest.mark.parametrize(("launcher", "share"), [(JOBLIB, 8), (SLURM, 4), (RAY, 3), (BASIC, 16)])
@@ -58,14 +50,22 @@ def test_a_machine_without_a_gpu_deals_out_none():
     assert launchers.own_gpu(0, []) == {}
 
 
-def test_gpus_that_no_variable_names_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+def test_gpus_that_no_variable_names_are_counted_in_a_process_of_its_own(tmp_path, monkeypatch):
+    """CUDA takes no more notice of the variable once a process has asked it, so what trains must not have asked."""
+    asked = []
+    monkeypatch.setattr(isolation, "call", lambda function: asked.append(function) or isolation.Outcome(3, 0))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: pytest.fail("asked here"))
     first, second = dict[str, str](), dict[str, str]()
     with launchers.share(JOBLIB, tmp_path, first), launchers.share(JOBLIB, tmp_path, second):
-        assert (gpu(first), gpu(second)) == ("0", "1")
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with launchers.share(JOBLIB, tmp_path, first):
-        assert gpu(first) is None
+        assert (first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]) == ("0", "1")
+    assert asked == [launchers.count_gpus] * 2
+
+
+def test_a_machine_that_has_none_shows_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolation, "call", lambda function: isolation.Outcome(0, 0))
+    environ = dict[str, str]()
+    with launchers.share(JOBLIB, tmp_path, environ):
+        assert "CUDA_VISIBLE_DEVICES" not in environ
 
 
 def test_a_number_of_threads_that_the_user_chose_stays():
@@ -77,9 +77,9 @@ def test_points_that_run_together_have_each_a_place_and_give_it_back(tmp_path):
     first, second, third = ({"CUDA_VISIBLE_DEVICES": "4,7"} for _ in range(3))
     with launchers.share(JOBLIB, tmp_path, first):
         with launchers.share(JOBLIB, tmp_path, second):
-            assert (gpu(first), gpu(second)) == ("4", "7")
+            assert (first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]) == ("4", "7")
         with launchers.share(JOBLIB, tmp_path, third):
-            assert gpu(third) == "7"
+            assert third["CUDA_VISIBLE_DEVICES"] == "7"
     assert first == second == third == {"CUDA_VISIBLE_DEVICES": "4,7"}
 
 
@@ -88,13 +88,13 @@ def test_an_error_of_the_point_gives_the_place_back(tmp_path):
         raise TimeoutError
     after = {"CUDA_VISIBLE_DEVICES": "4,7"}
     with launchers.share(JOBLIB, tmp_path, after):
-        assert gpu(after) == "4"
+        assert after["CUDA_VISIBLE_DEVICES"] == "4"
 
 
 def test_a_scheduler_gives_gpus_itself(tmp_path):
     environ = {"CUDA_VISIBLE_DEVICES": "4,7"}
     with launchers.share(SLURM, tmp_path, environ):
-        assert gpu(environ) == "4,7"
+        assert environ["CUDA_VISIBLE_DEVICES"] == "4,7"
 
 
 def test_the_place_of_a_killed_process_is_free_again(tmp_path):
@@ -117,13 +117,13 @@ with launchers.share({JOBLIB!r}, Path({str(tmp_path)!r}), {{"CUDA_VISIBLE_DEVICE
         assert holder.stdout.readline() == "in\n"
         while_held = {"CUDA_VISIBLE_DEVICES": "4,7"}
         with launchers.share(JOBLIB, tmp_path, while_held):
-            assert gpu(while_held) == "7"
+            assert while_held["CUDA_VISIBLE_DEVICES"] == "7"
     finally:
         holder.kill()
         holder.wait(timeout=30)
     afterwards = {"CUDA_VISIBLE_DEVICES": "4,7"}
     with launchers.share(JOBLIB, tmp_path, afterwards):
-        assert gpu(afterwards) == "4"
+        assert afterwards["CUDA_VISIBLE_DEVICES"] == "4"
 
 
 def test_torch_and_the_processes_that_prepare_photos_keep_to_the_share(tmp_path):

@@ -170,14 +170,17 @@ def _digests(files: Sequence[Path]) -> tuple[str, ...]:
         return [_digest(file) for file in some]
 
     # To hand a single file to a thread takes longer than to read it.
-    some_each = [files[start : start + 64] for start in range(0, len(files), 64)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    threads = os.cpu_count() or 1
+    size = max(1, min(64, len(files) // threads))
+    some_each = [files[start : start + size] for start in range(0, len(files), size)]
+    with ThreadPoolExecutor(threads) as pool:
         return tuple(digest for some in pool.map(digests, some_each) for digest in some)
 
 
 def _digest(file: Path) -> str:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError:
         return ""  # it is found again among the files that cannot be read as images
 

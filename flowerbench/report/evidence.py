@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from flowerbench.report import stats
 from flowerbench.report.frame import Runs
-from flowerbench.report.keys import is_number, is_unset
+from flowerbench.report.keys import FOLD, is_number, is_unset
 from flowerbench.report.measures import accuracies
-from flowerbench.report.settings import FOLD, Setting
+from flowerbench.report.settings import Setting
 
 _TIE = 1e-12
 MCNEMAR, FISHER, CROSSED, NO_TEST = "McNemar", "Fisher, unpaired", "over repeats and photos", "none: counts unknown"

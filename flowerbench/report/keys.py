@@ -11,6 +11,10 @@ import pandas as pd
 from flowerbench.identity import NOT_SETTINGS, is_one_of
 from flowerbench.report.record import FACTS
 
+# What a run of a cross-validation was validated on.
+FOLD = "data.fold"
+# Runs that differ in these alone repeat one setting.
+REPEATED = ("seed", FOLD)
 # Where photos lie and how a run is carried out: nothing that a result is told apart by, unless a sweep varied it.
 _NOT_SETTINGS = (
     *NOT_SETTINGS, "device", "deterministic",
@@ -37,20 +41,26 @@ def varying(runs: pd.DataFrame, named: Collection[str] = ()) -> list[str]:
         return all(comparable(a) == comparable(b) for a, b in pairs.itertuples(index=False))
 
     def follows_group(key: str) -> bool:
-        """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`."""
+        """True for what the choice of a config group settles, such as `optim.lr` of `optim=sgd`.
+
+        Where a run does not say what it chose, the keys must tell.
+        """
         own, _, _ = key.partition(".")
         others = [name for name in map(str, runs) if name != key]
         groups = [name for name in others if name in (own, "experiment") or name.startswith(f"{own}/")]
         return any(settles(name, key) for name in groups)
 
     def settles(group: str, key: str) -> bool:
-        # Of a point that never began, only the choice is known.
-        known = zip(complete[group], complete[key], strict=True)
-        pairs = {(comparable(a), comparable(b)) for a, b in known}
+        # Of a point that never began, only the choice may be known.
+        is_known = (runs["status"] != "MISSING") | ~runs[key].map(is_unset)
+        known = runs.loc[is_known, [group, key]]
+        if known[group].map(is_unset).any():
+            return False
+        pairs = {(comparable(a), comparable(b)) for a, b in known.itertuples(index=False)}
         return len(pairs) == len({choice for choice, _ in pairs})
 
     def is_setting(key: str) -> bool:
-        if follows_epochs(key) or follows_group(key):
+        if key not in REPEATED and (follows_epochs(key) or follows_group(key)):
             return False
         return not is_one_of(key, _NOT_SETTINGS)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flowerbench.report import comparison, evidence, stats
 from flowerbench.report.analysis import Section
+from flowerbench.report.keys import REPEATED
 from flowerbench.report.measures import LAST_EPOCHS
 from flowerbench.report.reference import Reference
-from flowerbench.report.settings import REPEATED
 from flowerbench.report.words import percent
 
 _PROTOCOLS = {

@@ -12,15 +12,11 @@ import pandas as pd
 
 from flowerbench.report import stats
 from flowerbench.report.frame import Runs
-from flowerbench.report.keys import comparable, is_unset
+from flowerbench.report.keys import FOLD, REPEATED, comparable, is_unset
 from flowerbench.report.measures import MEASURES, measures
 from flowerbench.report.words import decimals, outcome, spelled_or_unset
 
 Interval = tuple[float, float]
-# What a run of a cross-validation was validated on.
-FOLD = "data.fold"
-# Runs that differ in these alone repeat one setting.
-REPEATED = ("seed", FOLD)
 
 
 @dataclass(frozen=True)

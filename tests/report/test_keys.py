@@ -43,6 +43,37 @@ def test_an_experiment_that_a_sweep_varied_stands_for_all_that_it_settles(tmp_pa
     ]
 
 
+def test_a_run_that_chose_no_experiment_shows_its_settings(tmp_path: Path):
+    chosen = write_plan(tmp_path / "chosen", ["experiment"], [["experiment=small"], ["experiment=best"]])
+    for name, rate in (("small", 0.001), ("best", 0.0008)):
+        write_run(chosen / f"experiment-{name}", config(optim={"lr": rate}), steps([90]))
+    write_run(tmp_path / "other", config(optim={"lr": 0.05}), steps([90]))
+    assert list(frame.load(tmp_path).runs["settings"]) == [
+        "batch_size=16, epochs=4, experiment=small, optim.lr=0.001",
+        "batch_size=16, epochs=4, experiment=best, optim.lr=0.0008",
+        "batch_size=16, epochs=4, optim.lr=0.05",
+    ]
+
+
+def test_a_point_that_never_began_shows_what_it_would_have_had(tmp_path: Path):
+    home = write_plan(tmp_path / "chosen", ["experiment"], [["experiment=small"], ["experiment=best"]])
+    for name, rate in (("small", 0.001), ("best", 0.0008)):
+        write_run(home / f"experiment-{name}", config(optim={"lr": rate}), steps([90]))
+    write_plan(tmp_path / "never", ["experiment"], [["experiment=small", "optim.lr=0.5"]])
+    assert list(frame.load(tmp_path).runs["settings"]) == [
+        "batch_size=16, epochs=4, experiment=small, optim.lr=0.001",
+        "batch_size=16, epochs=4, experiment=best, optim.lr=0.0008",
+        "experiment=small, optim.lr=0.5",
+    ]
+
+
+def test_a_seed_that_an_experiment_sets_is_a_seed(tmp_path: Path):
+    home = write_plan(tmp_path, ["experiment"], [["experiment=a"], ["experiment=b"]])
+    for name, seed in (("a", 3), ("b", 4)):
+        write_run(home / f"experiment-{name}", config() | {"seed": seed}, steps([90]))
+    assert keys.varying(frame.load(home).runs, ["experiment"]) == ["experiment", "seed"]
+
+
 def test_settings_are_what_runs_differ_in(tmp_path: Path):
     runs = vary(
         tmp_path,
