@@ -83,8 +83,11 @@ class Assembly:
         self.scheduler.load_state_dict(state["scheduler"])
 
 
-def assemble(cfg: Config) -> Assembly:
-    """Photos → split → model → optimiser, schedule → batches, as `cfg` has them. Raises UsageError for a misfit."""
+def assemble(cfg: Config, micro_batch: int | None = None) -> Assembly:
+    """Photos → split → model → optimiser, schedule → batches, as `cfg` has them. Raises UsageError for a misfit.
+
+    With `micro_batch` no more photos than that go through the model at a time.
+    """
     photos = sources.load(cfg.data)
     parts = split.split(photos, cfg.data)
     device = pick_device(cfg.device, cfg.deterministic)
@@ -112,17 +115,19 @@ def assemble(cfg: Config) -> Assembly:
     steps = recipe.build(cfg, len(photos.classes), average)
     learner: nn.Module = network
     if features.are_enough(cfg, last := model.head_module(network, head)):
-        facts, max_bytes = _facts_of_features(cfg, photos, device), cfg.data.cached_max_gb * 1e9
-        found = features.of_all(stream, len(photos), network, last, placement, facts, max_bytes)
+        facts, max_bytes = _facts_of_features(cfg, photos, device, micro_batch), cfg.data.cached_max_gb * 1e9
+        found = features.of_all(stream, len(photos), network, last, placement, facts, max_bytes, micro_batch)
         if found is not None:
             stream, learner = stream.prepared(found), last
     return Assembly(photos, parts, stream, device, placement, network, learner, optimizer, scheduler, steps, accumulate)
 
 
-def _facts_of_features(cfg: Config, photos: sources.Photos, device: torch.device) -> dict[str, Any]:
+def _facts_of_features(
+    cfg: Config, photos: sources.Photos, device: torch.device, micro_batch: int | None
+) -> dict[str, Any]:
     data = {"photos": photos.fingerprint, "center_crop": cfg.data.center_crop}
     normalised = {"mean": list(cfg.data.mean), "std": list(cfg.data.std)}
     made = {"model": cfg.model.name, "kwargs": dict(cfg.model.kwargs), "image_size": cfg.image_size}
-    computed = provenance.computation(cfg, device, None)
+    computed = provenance.computation(cfg, device, micro_batch)
     batches = {"eval_batch_size": cfg.eval_batch_size, "precision": cfg.precision}
     return {**data, **normalised, **made, **computed, **batches}

@@ -43,7 +43,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         torchrun.one_fate(),
     ):
         distributed.from_main()  # other processes of one run begin when this one does
-        made = assembly.assemble(cfg)
+        made = assembly.assemble(cfg, micro_batch)
         photos, parts = made.photos, made.parts
         facts = provenance.facts(cfg, photos, parts, made.network, made.device, micro_batch)
         tracker.data(cfg.data.name, parts.fingerprint, *map(photos.count, (parts.train, parts.val, parts.test)))

@@ -42,11 +42,13 @@ def of_all(
     placement: Placement,
     facts: Mapping[str, Any],
     max_bytes: float,
+    micro_batch: int | None = None,
 ) -> Tensor | None:
     """The input of the head for each of `count` photos, shape (count, features), on the device.
 
     They are read from the cache folder, or computed and put there, where at most `max_bytes` are kept; `facts` are
-    what they depend on beside the backbone's weights. None where the head is not all that comes after them.
+    what they depend on beside the backbone's weights. With `micro_batch` so many photos at most are in the network at
+    a time. None where the head is not all that comes after them.
     """
     file = cache.decoded_folder() / f"features-{_key(network, head, facts)}" / "features.npy"
     try:
@@ -55,7 +57,7 @@ def of_all(
         return kept
     except (OSError, ValueError):
         started = time.perf_counter()
-    found = _computed(batches, count, network, head, placement)
+    found = _computed(batches, count, network, head, placement, micro_batch)
     if found is None:
         return None
     try:
@@ -69,13 +71,16 @@ def of_all(
 
 
 @torch.inference_mode()
-def _computed(batches: Batches, count: int, network: nn.Module, head: nn.Module, placement: Placement) -> Tensor | None:
+def _computed(
+    batches: Batches, count: int, network: nn.Module, head: nn.Module, placement: Placement, micro_batch: int | None
+) -> Tensor | None:
     network.eval()
     seen: list[Tensor] = []
+    parts = (part for images, _ in batches.val(0, range(count)) for part in torch.split(images, micro_batch or count))
     with head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float())):
-        for images, _ in batches.val(0, range(count)):
+        for part in parts:
             with placement.autocast():
-                logits = network(images)
+                logits = network(part)
                 if not torch.equal(logits, head(seen[-1])):
                     return None
             seen.pop()  # what the comparison has added

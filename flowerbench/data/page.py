@@ -60,11 +60,12 @@ def _conclusion(photos: Photos, findings: Sequence[Finding]) -> Iterator[str]:
         )
     counts = photos.per_class
     most, fewest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
-    uneven = f"{most} has {counts[most] / counts[fewest]:.1f} times as many photos as {fewest}"
     if counts[most] >= _UNEVEN * counts[fewest]:
-        yield f"Worth a look: {uneven}, so accuracy says little of {fewest}"
+        times = f"{counts[most] / counts[fewest]:.1f} times as many photos"
+        yield f"Worth a look: {most} has {times} as {fewest}, so accuracy says little of {fewest}"
     else:
-        yield f"The classes are even: {uneven}"
+        span = f"{counts[fewest]} to {counts[most]}" if counts[fewest] < counts[most] else str(counts[most])
+        yield f"The classes are even: {span} photos each"
 
 
 def _most(finding: Finding) -> int:

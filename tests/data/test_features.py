@@ -76,3 +76,21 @@ def test_a_broken_file_of_features_is_computed_again(made, tmp_path):
     (file,) = (tmp_path / "cache").rglob("features.npy")
     file.write_bytes(file.read_bytes()[:100])
     assert fitted(*made()) == first
+
+
+def test_no_more_photos_are_in_the_network_than_there_is_memory_for(made, monkeypatch):
+    sizes: list[int] = []
+    computed = assembly.features._computed
+
+    def watched(batches, count, network, *rest):
+        with network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0]))):
+            return computed(batches, count, network, *rest)
+
+    monkeypatch.setattr(assembly.features, "_computed", watched)
+    cfg, whole = made("eval_batch_size=16")
+    assert max(sizes) == 16
+    sizes.clear()
+    assembled = assembly.assemble(cfg, micro_batch=3)
+    assert (max(sizes), sum(sizes)) == (3, 50)
+    for own, expected in zip(fitted(cfg, assembled), fitted(cfg, whole), strict=True):
+        assert own == pytest.approx(expected, rel=1e-4)

@@ -59,4 +59,4 @@ function parts(text) {
 
 // Where there is room beside the text, the contents stand there, open.
 const details = document.querySelector("nav details");
-if (details && matchMedia("(min-width: 75rem)").matches) details.open = true;
+if (details && matchMedia("(min-width: 90rem)").matches) details.open = true;
