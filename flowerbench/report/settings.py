@@ -82,14 +82,23 @@ def fold(runs: Runs, keys: Sequence[str]) -> list[Setting]:
 
 
 def _completed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Of a point that never began only the overrides are known: what all others agree in holds for it as well."""
+    """Of a point that never began only the overrides are known: what all others agree in holds for it as well.
+
+    So does what all agree in that chose the same experiment.
+    """
     table, is_missing = table.copy(), table["status"] == "MISSING"
-    for key in keys:
-        known = table.loc[~is_missing, key]
-        if len({spelled_or_unset(value) for value in known}) == 1:
-            values = zip(table[key], is_missing, strict=True)
-            filled = [known.iloc[0] if missing and is_unset(value) else value for value, missing in values]
-            table[key] = pd.Series(filled, index=table.index, dtype=object)
+    begun = table[~is_missing]
+
+    def agreed(runs: pd.DataFrame) -> dict[str, Any]:
+        return {key: runs[key].iloc[0] for key in keys if len({spelled_or_unset(value) for value in runs[key]}) == 1}
+
+    of_all, chooses = agreed(begun), "experiment" in keys
+    of_each = {choice: agreed(runs) for choice, runs in begun.groupby("experiment")} if chooses else {}
+    for name in table.index[is_missing]:
+        told = of_all | (of_each.get(table.at[name, "experiment"], {}) if chooses else {})
+        for key, value in told.items():
+            if is_unset(table.at[name, key]):
+                table.at[name, key] = value
     return table
 
 

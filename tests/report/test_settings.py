@@ -26,6 +26,15 @@ def seeded(*correct: int, batch_size: int = 16, **facts: Any) -> list[Record]:
     ]
 
 
+def test_a_point_that_never_began_belongs_to_the_setting_of_its_experiment():
+    overlays = {"small": {"batch_size": 16, "epochs": 12}, "best": {"batch_size": 32, "epochs": 8}}
+    begun = [record(name, {"experiment": name, "seed": 0, **more}) for name, more in overlays.items()]
+    small, best = folded(*begun, record("never", {"experiment": "best", "seed": 1}, "MISSING", None))
+    assert best.label == "batch_size=32, epochs=8, experiment=best"
+    assert (best.n, best.others) == (1, {"MISSING": 1})
+    assert (small.n, small.others) == (1, {})
+
+
 def test_a_setting_is_the_mean_of_its_seeds():
     first, second = folded(*seeded(90, 91, 95), *seeded(80, batch_size=32))
     assert (first.label, first.values, first.n) == ("batch_size=16", {"batch_size": 16}, 3)
