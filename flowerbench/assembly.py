@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from flowerbench import engine, freezing, model, optimizers, provenance, recipe, schedules
+from flowerbench import compiling, engine, freezing, model, optimizers, provenance, recipe, schedules
 from flowerbench.config import Config
 from flowerbench.data import augment, features, sources, split
 from flowerbench.data.batches import Batches
@@ -40,6 +40,7 @@ class Assembly:
     scheduler: schedules.Schedule
     recipe: recipe.Recipe
     accumulate: int
+    is_compiled: bool
 
     def epochs(
         self, cfg: Config, on_batch: engine.OnBatch, *, done: Sequence[Row] = (), micro_batch: int | None = None
@@ -91,6 +92,7 @@ def assemble(cfg: Config, micro_batch: int | None = None) -> Assembly:
     photos = sources.load(cfg.data)
     parts = split.split(photos, cfg.data)
     device = pick_device(cfg.device, cfg.deterministic)
+    is_compiled = compiling.decided(cfg, len(photos.classes), len(parts.train), device)
 
     torch.manual_seed(augment.model_seed(cfg.seed, 0))
     network = model.build(cfg.model, len(photos.classes), cfg.image_size)
@@ -98,8 +100,8 @@ def assemble(cfg: Config, micro_batch: int | None = None) -> Assembly:
     freezing.freeze(network, head, cfg.model.freeze)
     average = recipe.averaged(network, cfg.model.ema)
     if average:
-        place(average.module, device, cfg.precision, cfg.compile)
-    placement = place(network, device, cfg.precision, cfg.compile)
+        place(average.module, device, cfg.precision, is_compiled)
+    placement = place(network, device, cfg.precision, is_compiled)
     accumulate = optim_options(cast(DictConfig, cfg.optim)).accumulate
     optimizer = optimizers.build(cast(DictConfig, cfg.optim), network, head, cfg.batch_size * accumulate)
     scheduler = schedules.build(cast(DictConfig, cfg.schedule), optimizer)
@@ -119,7 +121,8 @@ def assemble(cfg: Config, micro_batch: int | None = None) -> Assembly:
         found = features.of_all(stream, len(photos), network, last, placement, facts, max_bytes, micro_batch)
         if found is not None:
             stream, learner = stream.prepared(found), last
-    return Assembly(photos, parts, stream, device, placement, network, learner, optimizer, scheduler, steps, accumulate)
+    learns = (learner, optimizer, scheduler, steps, accumulate, is_compiled)
+    return Assembly(photos, parts, stream, device, placement, network, *learns)
 
 
 def _facts_of_features(

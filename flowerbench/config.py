@@ -172,7 +172,7 @@ class Config:
     )
     precision: str = _key(one_of("fp32", "bf16"))
     eval_flips: bool = _key()
-    compile: bool = _key()
+    compile: bool | str = _key(Allowed("true, false or auto", lambda v: v in (True, False, "auto")))
     deterministic: bool = _key()
     min_micro_batch: int = _key(COUNT)
     reuse: str = _key(one_of("off", "read", "on"))

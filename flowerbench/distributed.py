@@ -25,6 +25,8 @@ def check(cfg: DictConfig) -> None:
         raise errors.UsageError(f"batch_size={cfg.batch_size} is less than a photo for each of {count} processes")
     if count > 1 and cfg.optim.get("accumulate", 1) > 1:
         raise errors.UsageError(f"optim.accumulate is for one process, not for {count}: use a larger batch_size")
+    if count > 1 and cfg.compile == "auto":
+        raise errors.UsageError(f"compile=auto is for one process, not for {count}: use compile=true or false")
     if count > 1 and cfg.device not in ("auto", "cuda", "cpu"):
         raise errors.UsageError(f"device={cfg.device} is one device, for {count} processes: use device=cuda or cpu")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from flowerbench import cache as caches
-from flowerbench import config, drive, identity, provenance, summaries
+from flowerbench import compiling, config, drive, provenance, summaries
 from flowerbench.data import sources, split
 from flowerbench.history import last_epoch, row_of
 from flowerbench.placement import pick_device
@@ -83,8 +83,10 @@ def _work(
         return Work("done", 0, None)
     photos, parts = loaded(cfg)
     known = provenance.fingerprints(cfg, photos, parts)
-    computed = provenance.computation(cfg, pick_device(cfg.device), None, threads)
-    key = identity.trajectory(point.config, known | computed)
+    device = pick_device(cfg.device)
+    computed = provenance.computation(cfg, device, None, threads)
+    is_compiled = compiling.decided(cfg, len(photos.classes), len(parts.train), device, may_try=False)
+    key = provenance.trajectory(cfg, known | computed, is_compiled)
     home = caches.epochs_folder(cfg.cache.dir)
     there = Trajectory(home / key, takes=cfg.reuse != "off", best_by=cfg.best_by).epochs(cfg.epochs)
     has_ended = last_epoch([row_of(epoch) for epoch in there], cfg.best_by, cfg.patience) is not None

@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import flowerbench
@@ -46,15 +46,26 @@ def computation(
     return {"engine": engine.VERSION, "computed_on": ", ".join(place), "micro_batch": micro_batch, **versions}
 
 
+def trajectory(cfg: Config, known: Mapping[str, Any], is_compiled: bool) -> str:
+    """The name of the trajectory of these facts, whoever decided whether it is compiled."""
+    return identity.trajectory(cast(DictConfig, OmegaConf.merge(cfg, {"compile": is_compiled})), known)
+
+
 def facts(
-    cfg: Config, photos: Photos, parts: Split, network: nn.Module, device: torch.device, micro_batch: int | None = None
+    cfg: Config,
+    photos: Photos,
+    parts: Split,
+    network: nn.Module,
+    device: torch.device,
+    micro_batch: int | None = None,
+    is_compiled: bool = False,
 ) -> dict[str, Any]:
     """The fields of summary.json that say what was trained on what."""
     known = fingerprints(cfg, photos, parts)
     computed = computation(cfg, device, micro_batch)
     return {
         "identity": identity.identity(cast(DictConfig, cfg), known),
-        "trajectory": identity.trajectory(cast(DictConfig, cfg), known | computed),
+        "trajectory": trajectory(cfg, known | computed, is_compiled),
         "settings": identity.settings(cast(DictConfig, cfg)),
         "protocol": protocols.named(identity.flat(cast(DictConfig, cfg))),
         "data": cfg.data.name,
@@ -70,6 +81,7 @@ def facts(
         "computed_on": computed["computed_on"],
         "engine": computed["engine"],
         "micro_batch": micro_batch,
+        "compiled": is_compiled,
         "precision": cfg.precision,
         "versions": {
             "flowerbench": flowerbench.__version__,

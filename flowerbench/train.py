@@ -45,7 +45,7 @@ def train(cfg: config.Config, run: sweep.Run, micro_batch: int | None = None) ->
         distributed.from_main()  # other processes of one run begin when this one does
         made = assembly.assemble(cfg, micro_batch)
         photos, parts = made.photos, made.parts
-        facts = provenance.facts(cfg, photos, parts, made.network, made.device, micro_batch)
+        facts = provenance.facts(cfg, photos, parts, made.network, made.device, micro_batch, made.is_compiled)
         tracker.data(cfg.data.name, parts.fingerprint, *map(photos.count, (parts.train, parts.val, parts.test)))
         log.info(provenance.opening_line(facts))
 

@@ -57,7 +57,8 @@ def test_a_key_of_the_schema_says_what_it_may_be(rows):
     assert rows["seed"] == ["`0`", "a whole number from 0 to 4294967295", rows["seed"][2]]
     assert rows["image_size"][1] == "a whole number: pixels, 8 to 4096"
     assert rows["data.workers"][1] == "a whole number, 0 or more; or `null`"
-    assert rows["compile"][1] == "true or false"
+    assert rows["deterministic"][1] == "true or false"
+    assert rows["compile"][1] == "true, false or auto"
     assert rows["data.augmentation.rotation"] == [
         "`30`",
         "degrees from 0 to 180",

@@ -30,7 +30,7 @@ def are_enough(cfg: Config, head: nn.Module) -> bool:
     """Whether nothing of the photos but their features is ever asked for, in this process alone."""
     is_fixed = cfg.model.freeze == "backbone" and cfg.data.augmentation is None and not cfg.eval_flips
     is_mixed = cfg.regularization.mixup or cfg.regularization.cutmix
-    is_plain = not is_mixed and cfg.model.ema is None and not cfg.compile and torchrun.processes() == 1
+    is_plain = not is_mixed and cfg.model.ema is None and cfg.compile is not True and torchrun.processes() == 1
     return is_fixed and is_plain and isinstance(head, nn.Linear)
 
 

@@ -93,9 +93,9 @@ def _completed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         return {key: runs[key].iloc[0] for key in keys if len({spelled_or_unset(value) for value in runs[key]}) == 1}
 
     of_all, chooses = agreed(begun), "experiment" in keys
-    of_each = {choice: agreed(runs) for choice, runs in begun.groupby("experiment")} if chooses else {}
+    of_each = {str(choice): agreed(runs) for choice, runs in begun.groupby("experiment")} if chooses else {}
     for name in table.index[is_missing]:
-        told = of_all | (of_each.get(table.at[name, "experiment"], {}) if chooses else {})
+        told = of_all | (of_each.get(str(table.at[name, "experiment"]), {}) if chooses else {})
         for key, value in told.items():
             if is_unset(table.at[name, key]):
                 table.at[name, key] = value
