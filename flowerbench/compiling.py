@@ -9,15 +9,17 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch.nn import functional as F
 
-from flowerbench import atomic, cache, freezing, model, placement, provenance
+from flowerbench import atomic, cache, claim, freezing, model, placement, provenance
 from flowerbench.config import Config
 from flowerbench.errors import UsageError
 
@@ -63,7 +65,10 @@ def decided(cfg: Config, classes: int, photos: int, device: torch.device, *, may
     trial = _kept(file)
     if trial is None and may_try:
         try:
-            trial = _tried(cfg, classes, device, steps)
+            with _alone(file):  # points that begin together wait for one trial
+                trial = _kept(file) or _tried(cfg, classes, device, steps)
+                if trial is not None:
+                    _keep(file, trial)
         except UsageError as error:  # there is no compiler
             return _told(False, str(error).partition(":")[0])
         except Exception as error:  # torch.compile may fail in any way
@@ -71,7 +76,6 @@ def decided(cfg: Config, classes: int, photos: int, device: torch.device, *, may
             return _told(False, f"torch.compile fails here ({reason})")
         if trial is None:
             return _told(False, f"the run takes less than {_SHORT / 60:.0f} minutes, too little for a trial")
-        _keep(file, trial)
     if trial is None:
         return False
     saved = trial.saved(steps)
@@ -137,6 +141,18 @@ def _file(cfg: Config, device: torch.device) -> Path:
     return cache.folder() / "compile" / f"{key}.json"
 
 
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    lock = FileLock(f"{file}.lock")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        claim.wait_for(lock, "Another process is trying torch.compile on this model")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _kept(file: Path) -> Trial | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Trial(**json.loads(file.read_text(encoding="utf-8")))
@@ -145,5 +161,4 @@ def _kept(file: Path) -> Trial | None:
 
 def _keep(file: Path, trial: Trial) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, no more
-        file.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(file, json.dumps(asdict(trial)) + "\n")

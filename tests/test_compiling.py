@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,18 @@ def test_a_trial_decides_and_is_made_once(auto, monkeypatch, caplog, trial, is_c
     monkeypatch.setattr(compiling, "_tried", refuse)
     assert compiling.decided(cfg, 5, 1600, CPU) is is_compiled
     assert compiling.decided(cfg, 5, 1600, CPU, may_try=False) is is_compiled
+
+
+def test_points_that_begin_together_wait_for_one_trial(auto, monkeypatch):
+    def alone(cfg, classes, device, steps):
+        with pytest.raises(Timeout):
+            FileLock(f"{compiling._file(cfg, device)}.lock").acquire(timeout=0)
+        return GAIN
+
+    monkeypatch.setattr(compiling, "_tried", alone)
+    assert compiling.decided(auto(), 5, 1600, CPU)
+    with FileLock(f"{compiling._file(auto(), CPU)}.lock").acquire(timeout=0):
+        pass  # given back
 
 
 def test_other_settings_need_a_trial_of_their_own(auto, monkeypatch):
