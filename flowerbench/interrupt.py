@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +29,8 @@ def listening() -> Iterator[None]:
     """Within, such a signal raises KeyboardInterrupt(its number) wherever the main thread is, and is remembered.
 
     Only a main thread may listen, and some launchers have others. Forked workers do not take part. A handler that
-    a launcher has set for a signal of its own stays. One that is raised where Python can raise nothing, in a
-    callback, is not printed: `check` raises it again.
+    a launcher has set for a signal of its own is called, and no other signal interrupts it. One that is raised where
+    Python can raise nothing, in a callback, is not printed: `check` raises it again.
     """
     global _depth
     if threading.current_thread() is not threading.main_thread():
@@ -59,6 +59,9 @@ def listening() -> Iterator[None]:
         if number in (signal.SIGINT, signal.SIGTERM) or current == signal.SIG_DFL:
             before[number] = current
             signal.signal(number, stop)
+        elif callable(current) and getattr(current, "__module__", None) != __name__:
+            before[number] = current
+            signal.signal(number, _undisturbed(current))
     report = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if lost.exc_type is KeyboardInterrupt and _received else report(lost)
     _depth += 1
@@ -71,6 +74,16 @@ def listening() -> Iterator[None]:
         sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _undisturbed(handler: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
+    """submitit's handler asks SLURM for a new job, then ends the process; SLURM's SIGTERM may come in between."""
+
+    def handle(number: int, frame: Any) -> None:
+        with held():
+            handler(number, frame)
+
+    return handle
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
@@ -79,13 +79,12 @@ def call(function: Callable[..., Any], *args: Any) -> Outcome:
     except EOFError:
         value = None  # it closed its end, and is about to end itself
         child.join()
-    except BaseException as first:
-        try:
+    except BaseException as last:
+        # What came first counts: SLURM asks for room, submitit ends the process for that, and SIGTERM follows.
+        first = last.__context__ if isinstance(last.__context__, SystemExit) else last
+        with suppress(KeyboardInterrupt):
             _stop(child)
-        except KeyboardInterrupt:
-            # What came first counts: SLURM asks for room, submitit ends the process for that, and SIGTERM follows.
-            raise first from None
-        raise
+        raise first from None
     finally:
         receiver.close()
     return Outcome(value, child.exitcode if child.exitcode is not None else 1)

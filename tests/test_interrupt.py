@@ -65,15 +65,48 @@ def test_the_same_signal_from_the_terminal_and_the_parent_is_one():
         time.sleep(0.05)
 
 
-def test_a_launchers_own_handler_stays():
-    def launchers(*_):
-        pass
+def test_a_launchers_own_handler_is_called_and_stays():
+    called = []
+
+    def launchers(number, frame):
+        called.append(number)
 
     before = signal.signal(signal.SIGUSR2, launchers)
     try:
         with interrupt.listening():
-            assert signal.getsignal(signal.SIGUSR2) is launchers
+            os.kill(os.getpid(), signal.SIGUSR2)
+            time.sleep(0.05)
+            interrupt.check()
+            assert called == [signal.SIGUSR2]
             assert signal.getsignal(signal.SIGUSR1) not in (launchers, signal.SIG_DFL)
+            with interrupt.listening():  # within a sweep it is entered twice
+                os.kill(os.getpid(), signal.SIGUSR2)
+                time.sleep(0.05)
+            assert called == [signal.SIGUSR2] * 2
+        assert signal.getsignal(signal.SIGUSR2) is launchers
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize(("ends", "expected"), [(True, SystemExit), (False, KeyboardInterrupt)])
+def test_no_other_signal_interrupts_a_launchers_handler(ends, expected):
+    """submitit asks SLURM for a new job, which sends SIGTERM at once, and then ends the process by SystemExit."""
+    done = []
+
+    def handler(number, frame):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        done.append(number)
+        if ends:
+            raise SystemExit(255)
+
+    before = signal.signal(signal.SIGUSR2, handler)
+    try:
+        with pytest.raises(expected), interrupt.listening():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            time.sleep(1)
+        assert done == [signal.SIGUSR2]
+        assert signal.getsignal(signal.SIGUSR2) is handler
     finally:
         signal.signal(signal.SIGUSR2, before)
 

@@ -133,3 +133,16 @@ def test_of_two_reasons_to_end_the_first_counts(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         isolation.call(time.sleep, 60)
     assert ended.value.code == 255
+
+
+def test_an_end_that_a_signal_overtakes_counts(monkeypatch):
+    def overtaken(*_: object, **__: object):
+        try:
+            raise SystemExit(255)
+        finally:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(isolation, "wait", overtaken)
+    with pytest.raises(SystemExit) as ended:
+        isolation.call(time.sleep, 60)
+    assert ended.value.code == 255
