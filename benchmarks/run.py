@@ -43,11 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="flowerbench-", ignore_cleanup_errors=True) as scratch:
             # What was cached before would be of use to one side only.
             os.environ["FLOWERBENCH_CACHE"] = str(Path(scratch, "cache"))
-            for part in measured(settings, asked.only, Path(scratch), record):
+            for part in measured(settings, asked.only or _sections(asked.quick), Path(scratch), record):
                 print(markdown.render(part), flush=True)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 atomic.write_text(file, json.dumps(record, indent=2, default=str) + "\n")
         print(f"All values: {file}")
+
+
+def _sections(is_quick: bool) -> list[str]:
+    return [name for name in SECTIONS if not is_quick or name not in ("overhead", "accuracy")]
 
 
 def measured(settings: Settings, names: Sequence[str], scratch: Path, record: dict[str, Any]) -> Iterator[list[Block]]:
@@ -57,7 +61,7 @@ def measured(settings: Settings, names: Sequence[str], scratch: Path, record: di
     record["sections"] = []
     yield _opening(record)
     split = photos.load(settings)
-    under_way = bench.Bench(settings, split, sides, record["machine"]["has_bf16"])
+    under_way = bench.Bench(settings, split, sides, settings.with_bf16 and record["machine"]["has_bf16"])
     for name in [name for name in SECTIONS if name in names]:
         section: Section = SECTIONS[name](under_way)
         record["sections"].append(section.content())
@@ -107,8 +111,8 @@ def _of_settings(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _parser() -> errors.Parser:
     made = errors.Parser(prog="python -m benchmarks.run", description=__doc__)
-    made.add_argument("--quick", action="store_true", help="everything small: under two minutes, for a look")
-    made.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="measure only these")
+    made.add_argument("--quick", action="store_true", help="small, without overhead and accuracy: two minutes")
+    made.add_argument("--only", nargs="+", choices=SECTIONS, help="measure only these")
     made.add_argument("--json", type=Path, metavar="FILE", help="where all values go (default: in outputs/benchmarks)")
     made.add_argument("--photos", type=_count, metavar="N", help="use so many photos (default: all)")
     made.add_argument(

@@ -13,7 +13,8 @@ class Settings:
 
     `rate_steps` are the training steps of an epoch there, None for 24 on a CPU and as many as there are on a GPU.
     Of the photos in `data` so many are used as `photos` says, None for all; without `data` as many as `drawn` says are
-    drawn. `short_epochs` are those of the sections that repeat whole runs. `workers` are the plain script's, None for
+    drawn. `short_epochs` are those of the sections that repeat whole runs. bf16 is a side where the device has it,
+    unless `with_bf16` says no. `workers` are the plain script's, None for
     one per core; `ours` are further settings of our command.
     """
 
@@ -30,6 +31,7 @@ class Settings:
     ours: tuple[str, ...] = ()
     repeats: int = 3
     short_epochs: int = 8
+    with_bf16: bool = True
     rate_model: str = "resnet18"
     rate_image_size: int = 224
     rate_steps: int | None = None
@@ -40,7 +42,7 @@ class Settings:
     matmul_seconds: float = 3.0
 
 
-# Under two minutes for everything: enough to see that it works, too short for numbers to rely on.
+# Under two minutes for all but overhead and accuracy: enough to see that it works, too short for numbers to rely on.
 QUICK: dict[str, Any] = {
     "photos": 120,
     "drawn": 120,
@@ -48,6 +50,7 @@ QUICK: dict[str, Any] = {
     "epochs": (1, 2),
     "repeats": 1,
     "short_epochs": 1,
+    "with_bf16": False,
     "rate_image_size": 96,
     "rate_steps": 4,
     "matmul_seconds": 0.5,
