@@ -14,8 +14,8 @@ class Settings:
     `rate_steps` are the training steps of an epoch there, None for 24 on a CPU and as many as there are on a GPU.
     Of the photos in `data` so many are used as `photos` says, None for all; without `data` as many as `drawn` says are
     drawn. `short_epochs` are those of the sections that repeat whole runs. bf16 is a side where the device has it,
-    unless `with_bf16` says no. `workers` are the plain script's, None for
-    one per core; `ours` are further settings of our command.
+    unless `with_bf16` says no. `workers` are the plain script's, None for one per core; `ours` are further settings of
+    our command.
     """
 
     data: Path | None = None
@@ -51,7 +51,8 @@ QUICK: dict[str, Any] = {
     "repeats": 1,
     "short_epochs": 1,
     "with_bf16": False,
-    "rate_image_size": 96,
+    "rate_image_size": 64,
     "rate_steps": 4,
+    "rate_epochs": 1,
     "matmul_seconds": 0.5,
 }

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -188,13 +189,11 @@ def test_what_was_started_ends_when_the_benchmark_is_stopped(tmp_path: Path) -> 
     assert not [child for child in psutil.Process().children(recursive=True) if "sleep(600)" in str(child.cmdline())]
 
 
-@pytest.mark.long
-@pytest.mark.alone
-def test_the_quick_form_takes_less_than_two_minutes(tmp_path: Path) -> None:
-    before = os.times()
+def quick(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
+    """What the quick form prints, and what it writes to all.json."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", "--quick", "--json", "all.json"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "benchmarks.run", "--quick", *options, "--json", "all.json"],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -202,13 +201,20 @@ def test_the_quick_form_takes_less_than_two_minutes(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads((folder / "all.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_the_quick_form_takes_less_than_two_minutes(tmp_path: Path) -> None:
+    before = os.times()
+    printed, record = quick(tmp_path)
     # On a machine that is busy with other work, how long it takes says nothing.
     after = os.times()
     assert after.children_user + after.children_system - before.children_user - before.children_system < 120
-    assert "The quick form" in done.stdout
+    assert "The quick form" in printed
     for measure in ("training, % of the matmul rate", "until the first step", "the whole run, s", "the whole sweep, s"):
-        assert f"| {measure}" in done.stdout
-    record = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+        assert f"| {measure}" in printed
     assert record["command"] == "python -m benchmarks.run --quick --json all.json"
     assert [section["name"] for section in record["sections"]] == ["rate", "memory", "startup", "run", "sweep"]
     assert record["machine"]["matmul"] > 0
@@ -222,17 +228,7 @@ def test_the_quick_form_takes_less_than_two_minutes(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.alone
 def test_what_a_run_takes_besides_and_what_it_comes_to(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", "--quick", "--only", "overhead", "accuracy", "--json", "all.json"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    overhead, accuracy = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))["sections"]
+    overhead, accuracy = quick(tmp_path, "--only", "overhead", "accuracy")[1]["sections"]
     assert (overhead["name"], accuracy["name"]) == ("overhead", "accuracy")
     besides, whole, epoch = (row["sides"] for row in overhead["rows"])
     assert set(besides) == {"plain script", "flowerbench", "flowerbench, tracking=mlflow"}
